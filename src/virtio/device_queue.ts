@@ -1,0 +1,71 @@
+/**
+ * A queue as a device uses it: chains in, chains back, interrupts when they are wanted.
+ *
+ * @module
+ */
+
+import type { DescriptorChain } from "./descriptor_chain.ts";
+import type { SplitQueue } from "./split_queue.ts";
+
+/** A virtqueue together with its interrupt. */
+export class DeviceQueue {
+  readonly #queue: SplitQueue;
+  readonly #interrupt: () => void;
+
+  constructor(queue: SplitQueue, interrupt: () => void) {
+    this.#queue = queue;
+    this.#interrupt = interrupt;
+  }
+
+  /** See {@link SplitQueue.pop}. */
+  pop(): DescriptorChain | undefined {
+    return this.#queue.pop();
+  }
+
+  /** See {@link SplitQueue.undoPop}. */
+  undoPop(): void {
+    this.#queue.undoPop();
+  }
+
+  /** Gives a chain back; {@linkcode flush} tells the driver. */
+  push(chain: DescriptorChain): void {
+    this.#queue.push(chain, chain.writer.writtenBytes);
+  }
+
+  /** Interrupts the driver for what was pushed, if it wants that. */
+  flush(): void {
+    if (this.#queue.needsInterrupt()) this.#interrupt();
+  }
+
+  /** See {@link SplitQueue.enableNotify}. */
+  enableNotify(): boolean {
+    return this.#queue.enableNotify();
+  }
+
+  /**
+   * Hands each available chain to `handle` and gives it back with what `handle` wrote, whatever happens in it.
+   * At most one queue's worth a call, so that a driver which refills as fast as we drain cannot hold the thread.
+   *
+   * @returns whether chains are left
+   */
+  drain(handle: (chain: DescriptorChain) => void): boolean {
+    this.#queue.disableNotify();
+    try {
+      for (let left = this.#queue.size; left > 0; left--) {
+        const chain = this.#queue.pop();
+        if (chain === undefined) {
+          if (!this.#queue.enableNotify()) return false;
+          continue;
+        }
+        try {
+          handle(chain);
+        } finally {
+          this.push(chain);
+        }
+      }
+      return true;
+    } finally {
+      this.flush();
+    }
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * What the control process and a VMM process say to each other: newline-delimited JSON, control to VMM on
+ * the VMM's stdin, VMM to control on its stdout. Stderr is free text for humans. One VMM process runs one VM.
+ *
+ * The VMM sends `hello` when it can take a `start`. End of its stdin means that the control process is gone:
+ * the VMM then kills the guest and exits. After `stopped` or `failed` it exits by itself.
+ *
+ * @module
+ */
+
+/** A virtio-blk disk. */
+export interface DiskConfig {
+  /** path of the image (for an overlay: of the overlay file, which is created) */
+  readonly path: string;
+  /** format of the image at `path` */
+  readonly format: "raw" | "qcow2";
+  /** create `path` as a fresh qcow2 overlay over this file (default: open `path` as it is) */
+  readonly overlayOf?: { readonly path: string; readonly format: "raw" | "qcow2" };
+  /** offer the disk read-only (default false) */
+  readonly readOnly?: boolean;
+}
+
+/** A virtio-net interface on a TAP device that exists in the VMM's network namespace, or is made there. */
+export interface NetConfig {
+  /** name of the TAP device */
+  readonly tap: string;
+  /** guest's MAC address (default 06:00:ac:1e:00:02) */
+  readonly mac?: string;
+}
+
+/** Everything a VM is made from. */
+export interface VmConfig {
+  /** path of an ELF `vmlinux` or a `bzImage` */
+  readonly kernelPath: string;
+  /** path of an initrd */
+  readonly initrdPath?: string;
+  /** kernel command line; the devices' `virtio_mmio.device=` words are added to it */
+  readonly cmdline: string;
+  /** guest RAM in `MiB` */
+  readonly memoryMib: number;
+  /** number of vCPUs */
+  readonly cpus: number;
+  /** disks in order: /dev/vda, /dev/vdb, … */
+  readonly disks: readonly DiskConfig[];
+  /** network interface (default none) */
+  readonly net?: NetConfig;
+  /** vsock device: guest's context id and the Unix socket path (Firecracker's convention, default none) */
+  readonly vsock?: { readonly cid: number; readonly socketPath: string };
+}
+
+/** Control to VMM. */
+export type VmmRequest =
+  | { readonly type: "start"; readonly config: VmConfig }
+  /** ask the guest to power off (IRQ 5); kill it after `graceMs` */
+  | { readonly type: "stop"; readonly graceMs: number }
+  /** bytes typed at the serial console, base64 */
+  | { readonly type: "console"; readonly data: string };
+
+/** Why a VM ended. */
+export type StopReason =
+  /** the guest powered off through the power port */
+  | "poweroff"
+  /** the guest rebooted (i8042 reset line or triple fault) */
+  | "reset"
+  /** the guest did not power off within the grace time and was killed */
+  | "killed"
+  /** KVM could not run the guest further */
+  | "internal_error";
+
+/** Times of a start in `ms`, each since the VMM process was started. */
+export interface VmTimings {
+  readonly processStartMs: number;
+  readonly kvmReadyMs: number;
+  readonly kernelLoadedMs: number;
+  readonly firstInstructionMs: number;
+}
+
+/** VMM to control. */
+export type VmmEvent =
+  | { readonly type: "hello"; readonly pid: number }
+  | { readonly type: "started"; readonly timings: VmTimings }
+  /** bytes the guest wrote to its serial console, base64 */
+  | { readonly type: "console"; readonly data: string }
+  /** `exits`: exits to userspace by cause */
+  | {
+    readonly type: "stopped";
+    readonly reason: StopReason;
+    readonly detail?: string;
+    readonly exits: Readonly<Record<string, number>>;
+  }
+  /** the VM could not be made or run; `code` is `config`, `kvm`, `host` or `bug` */
+  | { readonly type: "failed"; readonly code: "config" | "kvm" | "host" | "bug"; readonly message: string };
+
+/** Exit codes of a VMM process. */
+export const VMM_EXIT = { ok: 0, config: 2, kvm: 3, host: 4, bug: 70 } as const;
+
+/** Longest line either side accepts, in bytes. */
+export const MAX_LINE_BYTES = 1024 * 1024;
