@@ -1,0 +1,71 @@
+/**
+ * Which headers cross the model gateway. The guest is not trusted to frame messages, to name a host or to
+ * carry credentials: what does any of these is dropped in both directions.
+ *
+ * @module
+ */
+
+/** Headers about one connection only (RFC 9110 section 7.6.1), and those that frame a message. */
+const HOP_BY_HOP = new Set([
+  "connection",
+  "content-length",
+  "expect",
+  "host",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** Headers that say who pays: only the host decides that. */
+const CREDENTIALS = new Set([
+  "api-key",
+  "authorization",
+  "cookie",
+  "openai-organization",
+  "openai-project",
+  "x-api-key",
+  "x-goog-api-key",
+]);
+
+/** Headers with which a client claims to be someone behind a proxy. */
+const PROXY_CLAIMS = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/;
+
+function connectionOptions(headers: Headers): Set<string> {
+  const named = (headers.get("connection") ?? "").split(",");
+  return new Set(named.map((name) => name.trim().toLowerCase()));
+}
+
+/** Headers of a guest's request as they go to the provider, with the real key. */
+export function toProviderHeaders(
+  fromGuest: Headers,
+  key: { readonly header: string; readonly value: string } | undefined,
+): Headers {
+  const dropped = connectionOptions(fromGuest);
+  const headers = new Headers();
+  for (const [name, value] of fromGuest) {
+    if (HOP_BY_HOP.has(name) || CREDENTIALS.has(name) || PROXY_CLAIMS.test(name) || dropped.has(name)) {
+      continue;
+    }
+    headers.append(name, value);
+  }
+  // Compressed answers would be unpacked on the way; bytes are to pass as they are.
+  headers.set("accept-encoding", "identity");
+  if (key !== undefined) headers.set(key.header, key.value);
+  return headers;
+}
+
+/** Headers of a provider's answer as they go to the guest. */
+export function toGuestHeaders(fromProvider: Headers): Headers {
+  const dropped = connectionOptions(fromProvider);
+  const headers = new Headers();
+  for (const [name, value] of fromProvider) {
+    if (HOP_BY_HOP.has(name) || name === "set-cookie" || name === "location" || dropped.has(name)) continue;
+    headers.append(name, value);
+  }
+  return headers;
+}

@@ -1,0 +1,125 @@
+/**
+ * The network of one session: a network namespace with a TAP device in it and nothing else. The VMM runs
+ * inside the namespace, and so does a relay from the link's address to the model gateway's Unix socket.
+ *
+ * @module
+ */
+
+import { HostCommandError, runHostCommand, spawnHostCommand, toolEnv } from "./host_command.ts";
+import { LINK, linkRuleset } from "./ruleset.ts";
+
+/** Most connections of one guest to its gateway: each costs the host a process and a socket. */
+const MAX_RELAY_CHILDREN = 64;
+const NAMESPACE_PATTERN = /^pdk-[a-z0-9]{1,24}$/;
+const RELAY_READY_ATTEMPTS = 100;
+
+/** Names of the namespaces that belong to sessions. */
+export function namespaceName(sessionId: string): string {
+  const name = `pdk-${sessionId}`;
+  if (!NAMESPACE_PATTERN.test(name)) {
+    throw new RangeError(`Cannot name a namespace after session "${sessionId}"`);
+  }
+  return name;
+}
+
+/** A session's network; its owner removes it with {@linkcode removeNetwork}. */
+export interface SessionNetwork {
+  /** name of the network namespace */
+  readonly namespace: string;
+  /** words to put before a command that is to run inside the namespace */
+  readonly enter: readonly string[];
+}
+
+function setupScript(): string {
+  const { tap, hostAddr, prefixLength } = LINK;
+  return `
+if [ -e /proc/sys/net/ipv6/conf/all/disable_ipv6 ]; then echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; fi
+ip -batch - <<'END'
+tuntap add dev ${tap} mode tap
+addr add ${hostAddr}/${prefixLength} dev ${tap}
+link set ${tap} up
+END
+nft -f - <<'END'
+${linkRuleset()}END
+`;
+}
+
+/** Makes the namespace, the TAP device and the packet filter of a session. */
+export async function createNetwork(namespace: string): Promise<SessionNetwork> {
+  const enter = ["ip", "netns", "exec", namespace];
+  await runHostCommand(["ip", "netns", "add", namespace]);
+  await runHostCommand([...enter, "sh", "-e"], { stdin: setupScript() });
+  return { namespace, enter };
+}
+
+/** Starts the relay from the link's address to a Unix socket, and waits until it listens. */
+export async function startRelay(network: SessionNetwork, socketPath: string): Promise<Deno.ChildProcess> {
+  const { hostAddr, gatewayPort } = LINK;
+  const listen =
+    `TCP4-LISTEN:${gatewayPort},bind=${hostAddr},fork,reuseaddr,max-children=${MAX_RELAY_CHILDREN}`;
+  const child = spawnHostCommand([...network.enter, "socat", listen, `UNIX-CONNECT:${socketPath}`], {
+    env: toolEnv(),
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  });
+  let ended = false;
+  child.status.then(() => ended = true, () => ended = true);
+  for (let attempt = 0; attempt < RELAY_READY_ATTEMPTS && !ended; attempt++) {
+    if (isListening(child.pid)) return child;
+    await new Promise((resolve) => setTimeout(resolve, 5 + attempt));
+  }
+  throw new HostCommandError("Cannot start the gateway's relay: socat does not listen", { tool: "socat" });
+}
+
+/** Whether something listens on the gateway's address in the namespace that process `pid` runs in. */
+function isListening(pid: number): boolean {
+  try {
+    const [, ...rows] = Deno.readTextFileSync(`/proc/${pid}/net/tcp`).split("\n");
+    return rows.some((row) =>
+      row.includes(` ${procNetAddress(LINK.hostAddr, LINK.gatewayPort)} 00000000:0000 0A `)
+    );
+  } catch {
+    // The process is gone or has not started yet: either way nobody listens.
+    return false;
+  }
+}
+
+/** An address as /proc/net/tcp writes it: the bytes of a little-endian word, then the port, in hex. */
+function procNetAddress(addr: string, port: number): string {
+  const hex = (value: number, width: number): string => value.toString(16).toUpperCase().padStart(width, "0");
+  const word = addr.split(".").reverse().map((part) => hex(Number(part), 2)).join("");
+  return `${word}:${hex(port, 4)}`;
+}
+
+/** Removes a session's network with every process in it; one that is already gone is no error. */
+export async function removeNetwork(namespace: string): Promise<void> {
+  if (!NAMESPACE_PATTERN.test(namespace)) {
+    throw new RangeError(`Cannot remove network namespace "${namespace}": not a session's`);
+  }
+  try {
+    Deno.statSync(`/run/netns/${namespace}`);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw error;
+  }
+  await killProcesses(namespace);
+  await runHostCommand(["ip", "netns", "del", namespace], { okCodes: [0, 1] });
+}
+
+async function killProcesses(namespace: string): Promise<void> {
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const listed = await runHostCommand(["ip", "netns", "pids", namespace], { okCodes: [0, 1, 255] });
+    const pids = new TextDecoder().decode(listed).split("\n").filter((line) => line !== "").map(Number);
+    if (pids.length === 0) return;
+    for (const pid of pids) {
+      try {
+        Deno.kill(pid, "SIGKILL");
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10 * (attempt + 1)));
+  }
+  throw new HostCommandError(`Cannot end the processes in network namespace ${namespace}`, { tool: "ip" });
+}
