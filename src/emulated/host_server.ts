@@ -1,0 +1,63 @@
+/**
+ * The server inside the emulated host: the same API that runs natively, plus `/host/*` for whoever started
+ * the host. Every request carries the host's token.
+ *
+ * @module
+ */
+import { sourceDir, stateDir } from "../images/paths.ts";
+import type { HostInfo } from "./exec_protocol.ts";
+import { running, serveExec } from "./host_exec.ts";
+import { sourceStamp } from "./source_stamp.ts";
+
+const token = Deno.env.get("PADDOCK_TOKEN") ?? "";
+const stamp = await sourceStamp(sourceDir());
+// deno-lint-ignore no-explicit-any
+let service: any = { activeCount: 0, close: async () => {} }, app: any = { fetch: () => new Response("no api", { status: 404 }) };
+try {
+  const { openTaskService } = await import("../api/" + "task_service.ts");
+  const { createApp } = await import("../api/" + "app.ts");
+  service = await openTaskService({ stateDir: stateDir() });
+  app = createApp({ service, token });
+} catch (e) {
+  console.error("API not loaded:", e);
+}
+const startedMs = performance.now();
+
+Deno.serve(
+  { hostname: "0.0.0.0", port: 8080, onListen: () => console.log("paddock: host server ready") },
+  (request) => {
+    const path = new URL(request.url).pathname;
+    if (!path.startsWith("/host/")) return app.fetch(request);
+    if (token === "" || request.headers.get("authorization") !== `Bearer ${token}`) {
+      return new Response("The host's token is missing\n", { status: 401 });
+    }
+    return hostRoute(path, request);
+  },
+);
+
+function hostRoute(path: string, request: Request): Response {
+  switch (`${request.method} ${path}`) {
+    case "GET /host/info":
+      return Response.json(info());
+    case "POST /host/restart":
+      // After the answer is out; guest_init.sh starts the server again
+      setTimeout(() => void service.close().finally(() => Deno.exit(0)), 50);
+      return Response.json({ restarting: true });
+    case "GET /host/exec": {
+      const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
+      serveExec(socket);
+      return response;
+    }
+    default:
+      return new Response("Not found\n", { status: 404 });
+  }
+}
+
+function info(): HostInfo {
+  return {
+    sourceStamp: stamp,
+    active: running.count + service.activeCount,
+    denoVersion: Deno.version.deno,
+    uptimeMs: Math.round(performance.now() - startedMs),
+  };
+}

@@ -1,0 +1,44 @@
+#!/bin/bash
+# Runs the emulated host's two processes, in a mount namespace of its own: QEMU, and virtiofsd, which shares the
+# folders. When one of them ends the other is killed; when this script is killed both die (parent-death signal).
+# Usage: supervise.sh RUN_DIR SOURCE CACHE DENO_FOLDER DENO_DIR VIRTIOFSD QEMU QEMU_ARGUMENT...
+set -u
+run=$1 source=$2 cache=$3 deno=$4 deno_dir=$5 virtiofsd=$6
+shift 6
+exec >> "$run/supervisor.log" 2>&1 < /dev/null
+echo $$ > "$run/pid"
+share=$run/share
+
+bind() {
+  mount --bind "$1" "$share/$2" || exit 1
+  [ "$3" = rw ] || mount -o remount,bind,ro "$share/$2" || exit 1
+}
+mkdir -p "$share"/{source,cache,deno,deno_dir,exchange} "$run/exchange" "$cache"
+bind "$source" source ro
+bind "$cache" cache ro
+bind "$deno" deno ro
+bind "$deno_dir" deno_dir ro
+bind "$run/exchange" exchange rw
+
+socket=$run/fs.sock
+rm -f "$socket"
+options=(--socket-path="$socket")
+if "$virtiofsd" --help 2>&1 | grep -q -- --shared-dir; then
+  options+=(--shared-dir "$share" --announce-submounts --sandbox chroot --cache auto)
+else
+  options+=(-o "source=$share,cache=auto,announce_submounts,sandbox=chroot")
+fi
+setpriv --pdeathsig KILL -- "$virtiofsd" "${options[@]}" &
+fs=$!
+for _ in $(seq 100); do
+  [ -S "$socket" ] && break
+  sleep 0.05
+done
+setpriv --pdeathsig KILL -- "$@" &
+vm=$!
+trap 'kill -KILL $fs $vm 2>/dev/null; exit 143' TERM INT HUP
+echo "$fs $vm" > "$run/children"
+wait -n
+echo "paddock: QEMU or virtiofsd ended"
+kill -KILL $fs $vm 2>/dev/null
+wait
