@@ -1,0 +1,175 @@
+/**
+ * A client of the API: what the command line uses.
+ *
+ * @module
+ */
+
+import type { TaskEvent, TaskResult } from "../session/task.ts";
+import type { SubmissionInput, TaskView } from "./schemas.ts";
+
+/** Tries to reconnect to a task's events before giving up, with a growing pause. */
+const MAX_RECONNECTS = 5;
+
+/** The server refused or failed a request. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  /** HTTP status (0: no answer) */
+  readonly status: number;
+  /** problem's code */
+  readonly code: string;
+
+  constructor(
+    message: string,
+    facts: { readonly status: number; readonly code: string; readonly cause?: unknown },
+  ) {
+    super(message, { cause: facts.cause });
+    this.status = facts.status;
+    this.code = facts.code;
+  }
+}
+
+/** An event with its time. */
+export type TimedTaskEvent = TaskEvent & { readonly at: string };
+
+/** Name of a file that a task leaves. */
+export type TaskFileKind = "patch" | "workspace" | "transcript";
+
+async function toApiError(response: Response): Promise<ApiError> {
+  const text = await response.text();
+  try {
+    const problem = JSON.parse(text) as { detail?: unknown; code?: unknown };
+    return new ApiError(String(problem.detail), { status: response.status, code: String(problem.code) });
+  } catch {
+    // Not a problem document: something else answered.
+    return new ApiError(`Server answered ${response.status}`, { status: response.status, code: "unknown" });
+  }
+}
+
+/** Splits a stream of server-sent events into their ids and data. */
+export async function* parseEventStream(
+  body: ReadableStream<Uint8Array>,
+): AsyncGenerator<{ readonly id: string; readonly data: string }> {
+  let pending = "";
+  for await (const text of body.pipeThrough(new TextDecoderStream() as TransformStream<Uint8Array, string>)) {
+    pending += text;
+    for (let end = pending.indexOf("\n\n"); end !== -1; end = pending.indexOf("\n\n")) {
+      const lines = pending.slice(0, end).split("\n");
+      pending = pending.slice(end + 2);
+      const field = (name: string): string =>
+        lines.filter((line) => line.startsWith(`${name}: `)).map((line) => line.slice(name.length + 2)).join(
+          "\n",
+        );
+      const data = field("data");
+      if (data !== "") yield { id: field("id"), data };
+    }
+  }
+}
+
+/** A client of one server. */
+export class ApiClient {
+  readonly #baseUrl: string;
+  readonly #token: string;
+
+  /** `baseUrl`: the server's, without a trailing slash */
+  constructor(options: { readonly baseUrl: string; readonly token: string }) {
+    this.#baseUrl = options.baseUrl;
+    this.#token = options.token;
+  }
+
+  /** Stores an archive for a later task and gives its id. */
+  async upload(content: ReadableStream<Uint8Array>, signal?: AbortSignal): Promise<string> {
+    const response = await this.#request("POST", "/v1/uploads", { body: content, signal });
+    return (await response.json() as { id: string }).id;
+  }
+
+  /** Submits a task. */
+  async submit(submission: SubmissionInput): Promise<TaskView> {
+    const headers = { "content-type": "application/json" };
+    const response = await this.#request("POST", "/v1/tasks", { body: JSON.stringify(submission), headers });
+    return await response.json() as TaskView;
+  }
+
+  /** Events of a task, from the first to the last; survives broken connections. */
+  async *events(id: string, signal?: AbortSignal): AsyncGenerator<TimedTaskEvent> {
+    let lastId = "0";
+    for (let failures = 0;;) {
+      try {
+        const headers = { "last-event-id": lastId };
+        const response = await this.#request("GET", `/v1/tasks/${id}/events`, { headers, signal });
+        for await (const event of parseEventStream(response.body ?? new ReadableStream())) {
+          lastId = event.id;
+          failures = 0;
+          const parsed = JSON.parse(event.data) as TimedTaskEvent;
+          yield parsed;
+          if (parsed.type === "result") return;
+        }
+      } catch (error) {
+        if (signal?.aborted === true || (error instanceof ApiError && error.status !== 0)) throw error;
+      }
+      failures += 1;
+      if (failures > MAX_RECONNECTS) {
+        throw new ApiError("Connection to the server was lost", { status: 0, code: "connection_lost" });
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200 * failures));
+    }
+  }
+
+  /** A task as it is now. */
+  async task(id: string): Promise<TaskView> {
+    return await (await this.#request("GET", `/v1/tasks/${id}`)).json() as TaskView;
+  }
+
+  /** The result of a task that is over. */
+  async result(id: string): Promise<TaskResult> {
+    return await (await this.#request("GET", `/v1/tasks/${id}/result`)).json() as TaskResult;
+  }
+
+  /** Writes one of a task's files to `path`; false when the task has none of this kind. */
+  async download(id: string, kind: TaskFileKind, path: string): Promise<boolean> {
+    let response: Response;
+    try {
+      response = await this.#request("GET", `/v1/tasks/${id}/${kind}`);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return false;
+      throw error;
+    }
+    const file = await Deno.open(path, { write: true, create: true, truncate: true });
+    await (response.body ?? new Blob([]).stream()).pipeTo(file.writable);
+    return true;
+  }
+
+  /** Ends a task. */
+  async cancel(id: string): Promise<void> {
+    await (await this.#request("POST", `/v1/tasks/${id}/cancel`)).body?.cancel();
+  }
+
+  /** Ends a task if need be, and forgets it with its files. */
+  async remove(id: string): Promise<void> {
+    await (await this.#request("DELETE", `/v1/tasks/${id}`)).body?.cancel();
+  }
+
+  async #request(
+    method: string,
+    path: string,
+    init: { body?: BodyInit; headers?: Record<string, string>; signal?: AbortSignal | undefined } = {},
+  ): Promise<Response> {
+    let response: Response;
+    try {
+      response = await fetch(this.#baseUrl + path, {
+        method,
+        headers: { ...init.headers, authorization: `Bearer ${this.#token}` },
+        body: init.body ?? null,
+        signal: init.signal ?? null,
+      });
+    } catch (cause) {
+      if (init.signal?.aborted === true) throw cause;
+      throw new ApiError(`Cannot reach the server at ${this.#baseUrl}`, {
+        status: 0,
+        code: "unreachable",
+        cause,
+      });
+    }
+    if (!response.ok) throw await toApiError(response);
+    return response;
+  }
+}

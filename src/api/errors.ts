@@ -1,0 +1,56 @@
+/**
+ * How failures become HTTP answers: problem JSON (RFC 9457), with the status from one table.
+ *
+ * @module
+ */
+
+import { ZodError } from "zod";
+import { SessionError, type SessionErrorCode } from "../session/session_error.ts";
+
+/** A problem as it goes over the wire. */
+export interface Problem {
+  readonly status: number;
+  /** short code for programs */
+  readonly code: string;
+  /** sentence for people */
+  readonly detail: string;
+}
+
+const STATUS: Readonly<Record<SessionErrorCode, number>> = {
+  config: 400,
+  not_found: 404,
+  conflict: 409,
+  too_large: 413,
+  limit_reached: 429,
+  boot_failed: 500,
+  boot_timeout: 500,
+  vm_ended: 500,
+};
+
+/** A problem as a response. */
+export function problemResponse(problem: Problem): Response {
+  const headers = { "content-type": "application/problem+json", "cache-control": "no-store" };
+  const title = problem.code.replaceAll("_", " ");
+  return new Response(JSON.stringify({ type: "about:blank", title, ...problem }), {
+    status: problem.status,
+    headers,
+  });
+}
+
+/** The response for anything thrown by a route. */
+export function errorResponse(error: unknown): Response {
+  if (error instanceof SessionError) {
+    return problemResponse({ status: STATUS[error.code], code: error.code, detail: error.message });
+  }
+  if (error instanceof ZodError) {
+    const detail = error.issues.map((issue) => `${issue.path.join(".") || "body"}: ${issue.message}`).join(
+      "; ",
+    );
+    return problemResponse({ status: 400, code: "config", detail });
+  }
+  if (error instanceof SyntaxError) {
+    return problemResponse({ status: 400, code: "config", detail: "Body is not JSON" });
+  }
+  console.error(error);
+  return problemResponse({ status: 500, code: "internal", detail: "Something went wrong inside the server" });
+}

@@ -1,0 +1,80 @@
+/**
+ * A task that this process runs: its abort switch, who follows it, and the lease of an attached one.
+ *
+ * @module
+ */
+
+/** How long an attached task lives with nobody following it, in `ms`. */
+const LEASE_MS = 15_000;
+
+/** State of a running task. */
+export class LiveTask {
+  readonly #abort = new AbortController();
+  readonly #waiters = new Set<() => void>();
+  readonly #attached: boolean;
+  #followerCount = 0;
+  #lease: ReturnType<typeof setTimeout> | undefined;
+  /** settles when the task is over and stored */
+  over: Promise<void> = Promise.resolve();
+
+  /** `attached`: the task ends when nobody follows it any more */
+  constructor(attached: boolean) {
+    this.#attached = attached;
+    this.#startLease();
+  }
+
+  /** aborts when the task is to end */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Ends the task. */
+  cancel(): void {
+    this.#abort.abort();
+  }
+
+  /** Counts somebody in who follows the events. */
+  follow(): Disposable {
+    this.#followerCount += 1;
+    clearTimeout(this.#lease);
+    return {
+      [Symbol.dispose]: () => {
+        this.#followerCount -= 1;
+        if (this.#followerCount === 0) this.#startLease();
+      },
+    };
+  }
+
+  /** Wakes all who wait for an event. */
+  wake(): void {
+    for (const waiter of this.#waiters) waiter();
+    this.#waiters.clear();
+  }
+
+  /** Waits for the next event, the end of the task, a limit in `ms` or a signal. */
+  async wait(limitMs: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", done);
+        this.#waiters.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, limitMs);
+      signal.addEventListener("abort", done, { once: true });
+      this.#waiters.add(done);
+    });
+  }
+
+  /** The task is over: no lease, no waiting. */
+  finish(): void {
+    this.#followerCount += 1;
+    clearTimeout(this.#lease);
+    this.wake();
+  }
+
+  #startLease(): void {
+    if (this.#attached) this.#lease = setTimeout(() => this.cancel(), LEASE_MS);
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * What the API takes, checked, and what it answers.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import type { TaskRequest, TaskResult } from "../session/task.ts";
+
+const MINUTE_MS = 60_000;
+
+/** Body of `POST /v1/tasks`. */
+export const submissionSchema = z.strictObject({
+  agent: z.string().min(1).max(64),
+  prompt: z.string().min(1).max(1_000_000).refine(
+    (text) => !text.includes("\0"),
+    "must not hold a NUL character",
+  ),
+  model: z.string().min(1).max(200).optional(),
+  memoryMib: z.int().min(128).max(64 * 1024).optional(),
+  cpus: z.int().min(1).max(64).default(1),
+  timeoutMs: z.int().min(1000).max(24 * 60 * MINUTE_MS).default(30 * MINUTE_MS),
+  modelUrl: z.url({ protocol: /^https?$/ }).max(100_000).optional(),
+  modelIdleTimeoutMs: z.int().min(1000).max(60 * MINUTE_MS).optional(),
+  keep: z.boolean().default(false),
+  /** upload that holds the workspace */
+  uploadId: z.string().regex(/^[a-z0-9]{1,40}$/).optional(),
+  /** key of the model's API: kept in memory only */
+  // A header's value: anything else could smuggle in another header.
+  apiKey: z.string().min(1).max(4096).regex(/^[\x21-\x7e]+$/, "must be printable ASCII without spaces")
+    .optional(),
+  /** cancel and forget the task when nobody follows its events any more */
+  attached: z.boolean().default(false),
+});
+
+/** A checked submission. */
+export type Submission = z.output<typeof submissionSchema>;
+/** What a client sends. */
+export type SubmissionInput = z.input<typeof submissionSchema>;
+
+/** A task as the API shows it. */
+export interface TaskView {
+  readonly id: string;
+  readonly status: "running" | "ended";
+  readonly request: TaskRequest;
+  readonly result: TaskResult | null;
+  readonly createdAt: string;
+  readonly endedAt: string | null;
+}
+
+/** The part of a submission that is stored: everything but the key. */
+export function toTaskRequest(submission: Submission): TaskRequest {
+  const { agent, prompt, model, memoryMib, cpus, timeoutMs, modelUrl, modelIdleTimeoutMs, keep } = submission;
+  return { agent, prompt, model, memoryMib, cpus, timeoutMs, modelUrl, modelIdleTimeoutMs, keep };
+}

@@ -1,0 +1,107 @@
+/**
+ * What a session holds on the host, written down before it is made, so that a crash at any point can be
+ * cleaned up from the record alone. Everything has a name that follows from the session's id: the folder
+ * (overlay, sockets, temporary files), and the network namespace, which holds the session's TAP device, its
+ * packet filter and all of its processes.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { namespaceName, removeNetwork } from "../network/session_network.ts";
+import { isAlive, ownIdentity, type ProcessIdentity } from "./process_identity.ts";
+
+const RECORD_NAME = "record.json";
+/** A folder without a record is a session that is being made, or one whose maker died at once. */
+const UNRECORDED_GRACE_MS = 60_000;
+const ID_PATTERN = /^[a-z0-9]{4,24}$/;
+
+/** A session's record. */
+export interface SessionRecord {
+  readonly version: 1;
+  readonly id: string;
+  /** process that runs the session */
+  readonly owner: ProcessIdentity;
+  readonly namespace: string;
+  readonly createdAt: string;
+}
+
+/** A fresh id: short, because socket paths have little room. */
+export function newSessionId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(10));
+  return Array.from(bytes, (byte) => "abcdefghijklmnopqrstuvwxyz234567"[byte % 32]).join("");
+}
+
+/** The folder of all sessions. */
+export function sessionsFolder(stateDir: string): string {
+  return join(stateDir, "sessions");
+}
+
+/** Makes a session's folder and its record; nothing else of the session exists before this. */
+export async function writeRecord(
+  stateDir: string,
+  id: string,
+): Promise<{ folder: string; record: SessionRecord }> {
+  const folder = join(sessionsFolder(stateDir), id);
+  const record: SessionRecord = {
+    version: 1,
+    id,
+    owner: ownIdentity(),
+    namespace: namespaceName(id),
+    createdAt: new Date().toISOString(),
+  };
+  await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+  const draft = join(folder, `${RECORD_NAME}.new`);
+  await Deno.writeTextFile(draft, JSON.stringify(record), { mode: 0o600 });
+  await Deno.rename(draft, join(folder, RECORD_NAME));
+  return { folder, record };
+}
+
+/** Removes all that a session holds: processes, namespace, then the folder with the record last. */
+export async function removeRecorded(stateDir: string, id: string): Promise<void> {
+  await removeNetwork(namespaceName(id));
+  const folder = join(sessionsFolder(stateDir), id);
+  for await (const entry of readFolder(folder)) {
+    if (entry.name !== RECORD_NAME) await removeTree(join(folder, entry.name));
+  }
+  await removeTree(folder);
+}
+
+async function removeTree(path: string): Promise<void> {
+  try {
+    await Deno.remove(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+async function* readFolder(path: string): AsyncGenerator<Deno.DirEntry> {
+  try {
+    yield* Deno.readDir(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+async function isStale(folder: string): Promise<boolean> {
+  try {
+    const record = JSON.parse(await Deno.readTextFile(join(folder, RECORD_NAME))) as SessionRecord;
+    return !isAlive(record.owner);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) return true;
+    const { mtime } = await Deno.stat(folder);
+    return Date.now() - (mtime?.getTime() ?? 0) > UNRECORDED_GRACE_MS;
+  }
+}
+
+/** Removes what sessions of dead processes left behind, and gives their ids. */
+export async function sweepStale(stateDir: string): Promise<string[]> {
+  const swept: string[] = [];
+  for await (const entry of readFolder(sessionsFolder(stateDir))) {
+    if (!entry.isDirectory || !ID_PATTERN.test(entry.name)) continue;
+    if (!await isStale(join(sessionsFolder(stateDir), entry.name))) continue;
+    await removeRecorded(stateDir, entry.name);
+    swept.push(entry.name);
+  }
+  return swept;
+}

@@ -1,0 +1,241 @@
+/**
+ * One task from its request to its result: prepare the image, boot a session, copy the workspace in, run the
+ * agent, fetch what it left, compare. Whatever goes wrong becomes a result that says so.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import type { AgentSpec } from "../../agent-images/agent_spec.ts";
+import { type PreparedImage, prepareImage } from "../images/prepare.ts";
+import type { GatewayDecision } from "../network/model_gateway.ts";
+import { type AgentRunFacts, runAgent } from "./agent_run.ts";
+import { type Changes, collectChanges } from "./changes.ts";
+import { judgeRun, type Verdict } from "./outcome.ts";
+import { GATEWAY_URL, Session } from "./session.ts";
+import type { TaskEvent, TaskPhase, TaskRequest, TaskResult } from "./task.ts";
+import { readFileChunks } from "./workspace_scan.ts";
+
+/** uid and gid of the user `agent` in every image. */
+const AGENT_UID = 1000;
+const WORKSPACE_PATH = "/workspace";
+const BOOT_TIMEOUT_MS = 120_000;
+const TRANSFER_LIMIT_MS = 15 * 60_000;
+/** Largest workspace that is fetched from a guest, in bytes. */
+const MAX_WORKSPACE_BYTES = 8 * 1024 ** 3;
+const MAX_LISTED_CHANGES = 1000;
+
+/** Names of a task's files in its folder. */
+export const TASK_FILES = {
+  patch: "changes.patch",
+  workspace: "workspace.tar",
+  transcript: "transcript.jsonl",
+} as const;
+
+/** Options of {@linkcode runTask}. */
+export interface RunTaskOptions {
+  readonly request: TaskRequest;
+  readonly spec: AgentSpec;
+  readonly stateDir: string;
+  /** folder that the task's files go to */
+  readonly folder: string;
+  /** archive of the workspace (undefined: start with an empty one) */
+  readonly workspaceTar: string | undefined;
+  /** key for the model's API; lives in memory only */
+  readonly apiKey: string | undefined;
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: TaskEvent) => void;
+}
+
+/** A task while it runs: collects what the result will say. */
+class TaskRun {
+  readonly #options: RunTaskOptions;
+  readonly #timesMs: Partial<Record<TaskPhase, number>> = {};
+  readonly #modelRequests = { forwarded: 0, refused: 0, failed: 0 };
+  #lastDecision: GatewayDecision | undefined;
+  #image: PreparedImage | undefined;
+  #facts: AgentRunFacts | undefined;
+  #changes: Changes | undefined;
+  #keptFolder: string | undefined;
+
+  constructor(options: RunTaskOptions) {
+    this.#options = options;
+  }
+
+  /** Runs the task; gives its result and never throws. */
+  async run(): Promise<TaskResult> {
+    let failure: unknown;
+    try {
+      await this.#runSteps();
+    } catch (error) {
+      failure = error;
+    }
+    return this.#result(this.#verdict(failure));
+  }
+
+  async #runSteps(): Promise<void> {
+    const options = this.#options;
+    this.#image = await this.#timed("prepare", () =>
+      prepareImage(options.spec, {
+        onProgress: (progress) => options.onEvent({ type: "prepare", progress }),
+        signal: options.signal,
+      }));
+    await using session = await this.#createSession(this.#image);
+    await this.#timed("upload", () => this.#putWorkspace(session));
+    this.#facts = await this.#timed("agent", () => this.#runAgent(session));
+    const { kind } = this.#facts.end;
+    if (kind === "exited" || kind === "deadline") {
+      this.#changes = await this.#timed("result", () => this.#fetchResult(session));
+    }
+    if (options.request.keep) this.#keptFolder = await this.#keep(session);
+  }
+
+  async #timed<T>(phase: TaskPhase, step: () => Promise<T>): Promise<T> {
+    const start = performance.now();
+    try {
+      return await step();
+    } finally {
+      this.#phaseOver(phase, performance.now() - start);
+    }
+  }
+
+  #phaseOver(phase: TaskPhase, elapsedMs: number): void {
+    const ms = Math.round(elapsedMs);
+    this.#timesMs[phase] = ms;
+    this.#options.onEvent({ type: "phase", phase, ms });
+  }
+
+  #createSession(image: PreparedImage): Promise<Session> {
+    const { request, spec, stateDir, apiKey, signal, onEvent } = this.#options;
+    const { keyHeader, paths, baseUrl } = spec.model;
+    const key = apiKey === undefined
+      ? undefined
+      : { header: keyHeader.name, value: keyHeader.prefix + apiKey };
+    const { modelIdleTimeoutMs } = request;
+    return Session.create({
+      stateDir,
+      image,
+      hostname: spec.name,
+      memoryMib: request.memoryMib ?? spec.memoryMib,
+      cpus: request.cpus,
+      bootTimeoutMs: BOOT_TIMEOUT_MS,
+      upstream: { baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, key },
+      ...(modelIdleTimeoutMs === undefined ? {} : { gatewayLimits: { idleTimeoutMs: modelIdleTimeoutMs } }),
+      onGateway: (decision) => {
+        this.#lastDecision = decision;
+        this.#modelRequests[decision.action] += 1;
+        onEvent({ type: "gateway", decision });
+      },
+      onPhase: (phase, ms) => this.#phaseOver(phase, ms),
+      signal,
+    });
+  }
+
+  async #putWorkspace(session: Session): Promise<void> {
+    const { workspaceTar } = this.#options;
+    if (workspaceTar === undefined) return;
+    const target = { path: WORKSPACE_PATH, uid: AGENT_UID, gid: AGENT_UID };
+    await session.within(TRANSFER_LIMIT_MS, () => session.guest.put(readFileChunks(workspaceTar), target));
+  }
+
+  #runAgent(session: Session): Promise<AgentRunFacts> {
+    const { request, spec, folder, signal, onEvent } = this.#options;
+    const { prompt, model, timeoutMs } = request;
+    return runAgent({
+      guest: session.guest,
+      spec,
+      task: { prompt, gatewayUrl: GATEWAY_URL, ...(model === undefined ? {} : { model }) },
+      timeoutMs,
+      signal,
+      vmEnded: session.ended,
+      transcriptPath: join(folder, TASK_FILES.transcript),
+      onEvent: (event) => onEvent({ type: "agent", event }),
+      onStderr: (text) => onEvent({ type: "stderr", text }),
+    });
+  }
+
+  async #fetchResult(session: Session): Promise<Changes> {
+    const { folder, workspaceTar } = this.#options;
+    const afterTar = join(session.folder, "after.tar");
+    await session.within(TRANSFER_LIMIT_MS, async () => {
+      using file = await Deno.open(afterTar, { write: true, createNew: true, mode: 0o600 });
+      for await (const chunk of session.guest.get(WORKSPACE_PATH, MAX_WORKSPACE_BYTES)) {
+        for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
+      }
+    });
+    const tempFolder = join(session.folder, "compare");
+    await Deno.mkdir(tempFolder);
+    return await collectChanges({
+      beforeTar: workspaceTar,
+      afterTar,
+      tempFolder,
+      patchPath: join(folder, TASK_FILES.patch),
+      workspaceTarPath: join(folder, TASK_FILES.workspace),
+    });
+  }
+
+  /** Keeps what shows how the VM was; its memory is gone, its disk is whole. */
+  async #keep(session: Session): Promise<string> {
+    await session.powerOff();
+    const kept = join(this.#options.stateDir, "kept", session.id);
+    await Deno.mkdir(kept, { recursive: true, mode: 0o700 });
+    await Deno.rename(join(session.folder, "overlay.qcow2"), join(kept, "overlay.qcow2"));
+    await Deno.writeTextFile(join(kept, "console.log"), session.consoleText, { mode: 0o600 });
+    return kept;
+  }
+
+  #verdict(failure: unknown): Verdict {
+    const { signal, request } = this.#options;
+    if (this.#facts !== undefined) {
+      const verdict = judgeRun(this.#facts, {
+        timeoutMs: request.timeoutMs,
+        lastDecision: this.#lastDecision,
+      });
+      // What went wrong after the run takes back only a success: the first cause stays.
+      if (failure === undefined || verdict.outcome !== "done") return verdict;
+    }
+    if (signal.aborted) return { outcome: "cancelled", cause: "Task was cancelled" };
+    return { outcome: "host_failed", cause: failure instanceof Error ? failure.message : String(failure) };
+  }
+
+  #result(verdict: Verdict): TaskResult {
+    const facts = this.#facts;
+    const changes = this.#changes;
+    return {
+      ...verdict,
+      exitCode: facts?.exit?.exitCode ?? null,
+      signal: facts?.exit?.signal ?? null,
+      finalMessage: facts?.finalMessage ?? null,
+      usage: facts?.usage ?? null,
+      changes: changes === undefined ? null : {
+        paths: changes.paths.slice(0, MAX_LISTED_CHANGES),
+        totalCount: changes.paths.length,
+        ignoredCount: changes.ignoredCount,
+        refusedCount: changes.refusedCount,
+      },
+      timesMs: this.#timesMs,
+      versions: this.#versions(),
+      modelRequests: this.#modelRequests,
+      transcript: { lineCount: facts?.lineCount ?? 0, truncated: facts?.transcriptTruncated ?? false },
+      ...(this.#keptFolder === undefined ? {} : { keptFolder: this.#keptFolder }),
+    };
+  }
+
+  #versions(): Record<string, string> {
+    const image = this.#image;
+    const deno = { deno: Deno.version.deno };
+    if (image === undefined) return deno;
+    return {
+      ...deno,
+      agent: `${this.#options.spec.name} ${image.agentVersion}`,
+      kernel: image.kernelVersion,
+      base: `${image.base} ${image.baseVersion}`,
+      image: image.imageKey,
+    };
+  }
+}
+
+/** Runs a task to its result; never throws. Its last event is not sent from here: the caller stores it first. */
+export async function runTask(options: RunTaskOptions): Promise<TaskResult> {
+  return await new TaskRun(options).run();
+}

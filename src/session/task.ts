@@ -1,0 +1,97 @@
+/**
+ * What a task is, while it runs and when it is over: plain data that goes through the store, the API and the
+ * command line unchanged.
+ *
+ * @module
+ */
+
+import type { AgentEvent } from "../../agent-images/agent_spec.ts";
+import type { ProgressEvent } from "../images/progress.ts";
+import type { GatewayDecision } from "../network/model_gateway.ts";
+import type { ChangedPath } from "./git_history.ts";
+
+/** How a task ended. */
+export type TaskOutcome =
+  /** the agent says that it completed its turn, and exited with 0 */
+  | "done"
+  /** the agent ended without completing its turn */
+  | "agent_failed"
+  /** the time limit was reached */
+  | "timeout"
+  /** somebody stopped it */
+  | "cancelled"
+  /** the VM, the image or the host failed */
+  | "host_failed";
+
+/** Steps of a task, in order. */
+export type TaskPhase = "prepare" | "network" | "vm_start" | "boot" | "upload" | "agent" | "result";
+
+/** What a task is told to do. */
+export interface TaskRequest {
+  readonly agent: string;
+  readonly prompt: string;
+  /** model name (default: the agent's own) */
+  readonly model?: string | undefined;
+  /** guest RAM in `MiB` (default: the agent's own) */
+  readonly memoryMib?: number | undefined;
+  readonly cpus: number;
+  /** longest run of the agent in `ms` */
+  readonly timeoutMs: number;
+  /** base URL of the model's API (default: the provider's) */
+  readonly modelUrl?: string | undefined;
+  /** longest silence of the model's API in `ms` */
+  readonly modelIdleTimeoutMs?: number | undefined;
+  /** keep the VM's disk and console output after the end */
+  readonly keep: boolean;
+}
+
+/** Tokens of a whole run. */
+export interface TokenUsage {
+  readonly inputTokens: number;
+  readonly cachedTokens: number;
+  readonly outputTokens: number;
+}
+
+/** Everything known of a task that is over. */
+export interface TaskResult {
+  readonly outcome: TaskOutcome;
+  /** sentence that says why it ended so */
+  readonly cause: string;
+  /** agent's exit code (null: it did not exit by itself) */
+  readonly exitCode: number | null;
+  /** signal that ended the agent (null: none) */
+  readonly signal: number | null;
+  /** last thing that the agent said */
+  readonly finalMessage: string | null;
+  readonly usage: TokenUsage | null;
+  /** what changed in the workspace (null: it could not be fetched) */
+  readonly changes: {
+    /** first paths, by name */
+    readonly paths: readonly ChangedPath[];
+    readonly totalCount: number;
+    readonly ignoredCount: number;
+    readonly refusedCount: number;
+  } | null;
+  /** duration of each phase in `ms` */
+  readonly timesMs: Readonly<Partial<Record<TaskPhase, number>>>;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly modelRequests: { readonly forwarded: number; readonly refused: number; readonly failed: number };
+  readonly transcript: { readonly lineCount: number; readonly truncated: boolean };
+  /** folder that `keep` left on the host that ran the VM */
+  readonly keptFolder?: string;
+}
+
+/** One thing that happened in a task. */
+export type TaskEvent =
+  /** a phase is over */
+  | { readonly type: "phase"; readonly phase: TaskPhase; readonly ms: number }
+  /** the image is being prepared */
+  | { readonly type: "prepare"; readonly progress: ProgressEvent }
+  /** the agent did something */
+  | { readonly type: "agent"; readonly event: AgentEvent }
+  /** the agent wrote to its stderr */
+  | { readonly type: "stderr"; readonly text: string }
+  /** the guest used the model gateway */
+  | { readonly type: "gateway"; readonly decision: GatewayDecision }
+  /** the task is over: always the last event */
+  | { readonly type: "result"; readonly result: TaskResult };

@@ -1,0 +1,220 @@
+/**
+ * One VMM child process: started inside the session's network namespace, spoken to in NDJSON over its stdin
+ * and stdout, ended step by step: asked, then SIGTERM, then SIGKILL.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import { spawnHostCommand, toolEnv } from "../network/host_command.ts";
+import {
+  MAX_LINE_BYTES,
+  type VmConfig,
+  type VmmEvent,
+  type VmmRequest,
+  type VmTimings,
+} from "../vmm/protocol.ts";
+import { LineSplitter } from "./line_splitter.ts";
+import { TextTail } from "./text_tail.ts";
+import { parseVmmEvent } from "./vmm_events.ts";
+
+/** How long a VMM has to exit after its guest ended, and after SIGTERM, in `ms`. */
+const EXIT_GRACE_MS = 3000;
+const CONSOLE_TAIL_LENGTH = 64 * 1024;
+const STDERR_TAIL_LENGTH = 16 * 1024;
+
+/** Permissions of a VMM process: FFI and its files, nothing to run, nobody to talk to. */
+const VMM_FLAGS = [
+  "run",
+  "--quiet",
+  "--no-prompt",
+  "--no-lock",
+  "--cached-only",
+  "--allow-ffi",
+  "--allow-read",
+  "--allow-write",
+  "--allow-net",
+  "--allow-env",
+  "--allow-sys",
+] as const;
+
+/** How a VM ended: by its own event, or by the process ending without one. */
+export type VmEnd =
+  | Extract<VmmEvent, { type: "stopped" | "failed" }>
+  | { readonly type: "crashed"; readonly exitCode: number; readonly message: string };
+
+/** The VM could not be started. */
+export class VmStartError extends Error {
+  override readonly name = "VmStartError";
+  readonly end: VmEnd;
+
+  constructor(end: VmEnd) {
+    super(`Cannot start the VM: ${describeVmEnd(end)}`);
+    this.end = end;
+  }
+}
+
+/** The sentence that says how a VM ended. */
+export function describeVmEnd(end: VmEnd): string {
+  switch (end.type) {
+    case "stopped": {
+      const detail = end.detail === undefined ? "" : ` (${end.detail})`;
+      const sentences = {
+        poweroff: "guest powered off",
+        reset: "guest rebooted or its kernel panicked",
+        killed: "guest was killed",
+        internal_error: "KVM could not run the guest further",
+      } as const;
+      return sentences[end.reason] + detail;
+    }
+    case "failed":
+      return end.message;
+    case "crashed":
+      return `VMM process ended unexpectedly, exit code ${end.exitCode}${
+        end.message === "" ? "" : `: ${end.message}`
+      }`;
+  }
+}
+
+/** The command of a VMM process. */
+export function vmmCommand(enter: readonly string[]): string[] {
+  return [...enter, Deno.execPath(), ...VMM_FLAGS, fileURLToPath(new URL("../vmm/main.ts", import.meta.url))];
+}
+
+/** Variables of this process that Deno needs to find its cache; no others reach the VMM. */
+function vmmEnv(): Record<string, string> {
+  const kept = ["HOME", "DENO_DIR", "XDG_CACHE_HOME"].flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return toolEnv({ ...Object.fromEntries(kept), DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" });
+}
+
+/** A VMM process and the VM in it. */
+export class VmmProcess {
+  readonly #child: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #started = Promise.withResolvers<VmTimings>();
+  readonly #ended = Promise.withResolvers<VmEnd>();
+  readonly #console = new TextTail(CONSOLE_TAIL_LENGTH);
+  readonly #stderr = new TextTail(STDERR_TAIL_LENGTH);
+  #end: VmEnd | undefined;
+
+  private constructor(child: Deno.ChildProcess) {
+    this.#child = child;
+    this.#input = child.stdin.getWriter();
+    // Whoever waits for the start learns of an early end through it; nobody has to.
+    this.#started.promise.catch(() => {});
+    void this.#run();
+  }
+
+  /** Starts the process; `enter` is put before its command. */
+  static spawn(enter: readonly string[]): VmmProcess {
+    const options = { env: vmmEnv(), stdin: "piped", stdout: "piped", stderr: "piped" } as const;
+    return new VmmProcess(spawnHostCommand(vmmCommand(enter), options));
+  }
+
+  /** pid of the process */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** settles once the process is gone, with how its VM ended; never rejects */
+  get ended(): Promise<VmEnd> {
+    return this.#ended.promise;
+  }
+
+  /** end of the guest's serial output */
+  get console(): TextTail {
+    return this.#console;
+  }
+
+  /**
+   * Starts the VM.
+   *
+   * @throws {VmStartError} when it ends before its first instruction
+   */
+  async start(config: VmConfig): Promise<VmTimings> {
+    await this.#send({ type: "start", config });
+    return await this.#started.promise;
+  }
+
+  /** Asks the guest to power off, and makes sure that the process is gone in bounded time. */
+  async stop(graceMs: number): Promise<VmEnd> {
+    await this.#send({ type: "stop", graceMs });
+    if (!await this.#endsWithin(graceMs + EXIT_GRACE_MS)) this.#signal("SIGTERM");
+    if (!await this.#endsWithin(EXIT_GRACE_MS)) this.#signal("SIGKILL");
+    return await this.ended;
+  }
+
+  /** Kills the process: nothing in it is worth waiting for. */
+  async kill(): Promise<VmEnd> {
+    this.#signal("SIGKILL");
+    return await this.ended;
+  }
+
+  async #run(): Promise<void> {
+    const splitter = new LineSplitter(MAX_LINE_BYTES, "throw");
+    const stderr = this.#readStderr();
+    try {
+      for await (const chunk of this.#child.stdout) {
+        for (const line of splitter.push(chunk)) this.#handle(parseVmmEvent(line));
+      }
+    } catch (error) {
+      this.#signal("SIGKILL");
+      const message = error instanceof Error ? error.message : String(error);
+      this.#end ??= { type: "crashed", exitCode: -1, message };
+    }
+    const [status] = await Promise.all([this.#child.status, stderr]);
+    await this.#input.abort().catch(() => {/* the process is gone: so is its stdin */});
+    const message = this.#stderr.lastLines(5);
+    const end = this.#end ?? { type: "crashed", exitCode: status.code, message } as const;
+    this.#started.reject(new VmStartError(end));
+    this.#ended.resolve(end);
+  }
+
+  #handle(event: VmmEvent): void {
+    switch (event.type) {
+      case "hello":
+        return;
+      case "started":
+        return this.#started.resolve(event.timings);
+      case "console":
+        return this.#console.push(Uint8Array.fromBase64(event.data));
+      case "stopped":
+      case "failed":
+        this.#end ??= event;
+        return;
+    }
+  }
+
+  async #readStderr(): Promise<void> {
+    for await (const chunk of this.#child.stderr) this.#stderr.push(chunk);
+  }
+
+  async #send(request: VmmRequest): Promise<void> {
+    try {
+      await this.#input.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
+    } catch {
+      // The process is gone or going: `ended` says how.
+    }
+  }
+
+  #signal(name: Deno.Signal): void {
+    try {
+      this.#child.kill(name);
+    } catch {
+      // It is gone already.
+    }
+  }
+
+  async #endsWithin(timeoutMs: number): Promise<boolean> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<false>((resolve) => {
+      timer = setTimeout(() => resolve(false), timeoutMs);
+    });
+    const inTime = await Promise.race([this.ended.then(() => true), late]);
+    clearTimeout(timer);
+    return inTime;
+  }
+}
