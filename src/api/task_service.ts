@@ -7,9 +7,9 @@
 
 import { join } from "node:path";
 import { findAgent } from "../session/agents.ts";
-import { isAlive, ownIdentity, type ProcessIdentity } from "../session/process_identity.ts";
+import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
 import { newSessionId, sweepStale } from "../session/record.ts";
-import { runTask, TASK_FILES } from "../session/run_task.ts";
+import { runTask, type RunTaskOptions, TASK_FILES } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { TaskEvent, TaskRequest, TaskResult } from "../session/task.ts";
 import { type EventRow, type TaskRow, TaskStore } from "../store/task_store.ts";
@@ -31,6 +31,8 @@ export interface TaskServiceOptions {
   readonly stateDir: string;
   /** what runs a task (default: a VM) */
   readonly runner?: TaskRunner;
+  /** what makes the image (default: the one for the agent, built where it is missing) */
+  readonly prepare?: RunTaskOptions["prepare"];
 }
 
 function lostResult(cause: string): TaskResult {
@@ -66,6 +68,7 @@ export class TaskService {
   readonly #store: TaskStore;
   readonly #uploads: UploadFolder;
   readonly #runner: TaskRunner;
+  readonly #prepare: RunTaskOptions["prepare"];
   readonly #live = new Map<string, LiveTask>();
   readonly #retention = new Map<string, ReturnType<typeof setTimeout>>();
 
@@ -74,7 +77,8 @@ export class TaskService {
     this.#stateDir = options.stateDir;
     this.#store = options.store;
     this.#runner = options.runner ?? runTask;
-    this.#uploads = new UploadFolder(join(options.stateDir, "uploads"), options.store);
+    this.#prepare = options.prepare;
+    this.#uploads = new UploadFolder(options.stateDir, options.store);
   }
 
   /** tasks that are not over */
@@ -87,7 +91,7 @@ export class TaskService {
     await sweepStale(this.#stateDir);
     await this.#uploads.sweep();
     for (const row of this.#store.tasks()) {
-      if (isAlive(JSON.parse(row.owner) as ProcessIdentity)) continue;
+      if (isAlive(this.#stateDir, row.owner)) continue;
       if (row.attached) await this.#forget(row.id);
       else if (row.status === "running") {
         const result = lostResult("Server ended while the task ran");
@@ -96,6 +100,7 @@ export class TaskService {
       }
     }
     await this.#sweepFolders();
+    sweepOwners(this.#stateDir);
   }
 
   /** Stores an archive for a later task. */
@@ -118,7 +123,7 @@ export class TaskService {
     this.#store.addTask({
       id,
       request: JSON.stringify(request),
-      owner: JSON.stringify(ownIdentity()),
+      owner: ownId(this.#stateDir),
       attached: submission.attached,
     });
     this.#live.set(id, live);
@@ -133,6 +138,7 @@ export class TaskService {
         folder,
         workspaceTar: uploadId === undefined ? undefined : workspaceTar,
         apiKey: submission.apiKey,
+        prepare: this.#prepare,
         signal: live.signal,
         onEvent: (event) => this.#addEvent(id, event),
       });
@@ -212,12 +218,13 @@ export class TaskService {
     for (const live of this.#live.values()) live.cancel();
     await Promise.all(Array.from(this.#live.values(), (live) => live.over));
     for (const timer of this.#retention.values()) clearTimeout(timer);
-    const own = JSON.stringify(ownIdentity());
+    const own = ownId(this.#stateDir);
     for (const row of this.#store.tasks()) {
       if (row.attached && row.owner === own) await this.#forget(row.id);
     }
     await this.#uploads.removeOwn();
     this.#store[Symbol.dispose]();
+    releaseOwn(this.#stateDir);
   }
 
   async #run(id: string, options: Parameters<TaskRunner>[0]): Promise<void> {
@@ -271,6 +278,7 @@ export class TaskService {
 /** Opens the tasks of a state folder, after removing what dead servers left in it. */
 export async function openTaskService(options: TaskServiceOptions): Promise<TaskService> {
   await Deno.mkdir(join(options.stateDir, "tasks"), { recursive: true, mode: 0o700 });
+  ownId(options.stateDir);
   const store = new TaskStore(join(options.stateDir, "paddock.sqlite"));
   const service = new TaskService({ ...options, store });
   await service.sweep();

@@ -5,7 +5,7 @@
  */
 
 import { join } from "node:path";
-import { isAlive, ownIdentity, type ProcessIdentity } from "../session/process_identity.ts";
+import { isAlive, ownId } from "../session/owner.ts";
 import { newSessionId } from "../session/record.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { TaskStore } from "../store/task_store.ts";
@@ -17,19 +17,21 @@ const UPLOAD_LIFETIME_MS = 60 * 60_000;
 
 /** The folder of uploads. */
 export class UploadFolder {
+  readonly #stateDir: string;
   readonly #folder: string;
   readonly #store: TaskStore;
 
-  /** Keeps archives below `folder` and their rows in `store`. */
-  constructor(folder: string, store: TaskStore) {
-    this.#folder = folder;
+  /** Keeps archives in a state folder and their rows in `store`. */
+  constructor(stateDir: string, store: TaskStore) {
+    this.#stateDir = stateDir;
+    this.#folder = join(stateDir, "uploads");
     this.#store = store;
   }
 
   /** Stores an archive. */
   async add(content: ReadableStream<Uint8Array> | null): Promise<{ id: string; sizeBytes: number }> {
     const id = newSessionId();
-    this.#store.addUpload(id, JSON.stringify(ownIdentity()));
+    this.#store.addUpload(id, ownId(this.#stateDir));
     try {
       await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
       return { id, sizeBytes: await this.#write(id, content) };
@@ -54,13 +56,13 @@ export class UploadFolder {
   async sweep(): Promise<void> {
     for (const row of this.#store.uploads()) {
       const isOld = Date.now() - Date.parse(row.createdAt) > UPLOAD_LIFETIME_MS;
-      if (isOld || !isAlive(JSON.parse(row.owner) as ProcessIdentity)) await this.#remove(row.id);
+      if (isOld || !isAlive(this.#stateDir, row.owner)) await this.#remove(row.id);
     }
   }
 
   /** Removes all uploads of this server. */
   async removeOwn(): Promise<void> {
-    const own = JSON.stringify(ownIdentity());
+    const own = ownId(this.#stateDir);
     for (const row of this.#store.uploads()) {
       if (row.owner === own) await this.#remove(row.id);
     }

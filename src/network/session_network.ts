@@ -11,7 +11,6 @@ import { LINK, linkRuleset } from "./ruleset.ts";
 /** Most connections of one guest to its gateway: each costs the host a process and a socket. */
 const MAX_RELAY_CHILDREN = 64;
 const NAMESPACE_PATTERN = /^pdk-[a-z0-9]{1,24}$/;
-const RELAY_READY_ATTEMPTS = 100;
 
 /** Names of the namespaces that belong to sessions. */
 export function namespaceName(sessionId: string): string {
@@ -57,39 +56,27 @@ export async function startRelay(network: SessionNetwork, socketPath: string): P
   const { hostAddr, gatewayPort } = LINK;
   const listen =
     `TCP4-LISTEN:${gatewayPort},bind=${hostAddr},fork,reuseaddr,max-children=${MAX_RELAY_CHILDREN}`;
-  const child = spawnHostCommand([...network.enter, "socat", listen, `UNIX-CONNECT:${socketPath}`], {
-    env: toolEnv(),
-    stdin: "null",
-    stdout: "null",
-    stderr: "null",
-  });
-  let ended = false;
-  child.status.then(() => ended = true, () => ended = true);
-  for (let attempt = 0; attempt < RELAY_READY_ATTEMPTS && !ended; attempt++) {
-    if (isListening(child.pid)) return child;
-    await new Promise((resolve) => setTimeout(resolve, 5 + attempt));
-  }
+  // Two levels of "-d" make socat say when it listens.
+  const argv = [...network.enter, "socat", "-d", "-d", listen, `UNIX-CONNECT:${socketPath}`];
+  const child = spawnHostCommand(argv, { env: toolEnv(), stdin: "null", stdout: "null", stderr: "piped" });
+  const listening = Promise.withResolvers<boolean>();
+  void watchRelay(child.stderr, listening.resolve);
+  if (await listening.promise) return child;
   throw new HostCommandError("Cannot start the gateway's relay: socat does not listen", { tool: "socat" });
 }
 
-/** Whether something listens on the gateway's address in the namespace that process `pid` runs in. */
-function isListening(pid: number): boolean {
-  try {
-    const [, ...rows] = Deno.readTextFileSync(`/proc/${pid}/net/tcp`).split("\n");
-    return rows.some((row) =>
-      row.includes(` ${procNetAddress(LINK.hostAddr, LINK.gatewayPort)} 00000000:0000 0A `)
-    );
-  } catch {
-    // The process is gone or has not started yet: either way nobody listens.
-    return false;
+/** Reads what the relay says to its end, and tells whether it came to listen. */
+async function watchRelay(
+  stderr: ReadableStream<Uint8Array>,
+  tell: (isListening: boolean) => void,
+): Promise<void> {
+  const decoder = new TextDecoder();
+  let start = "";
+  for await (const chunk of stderr) {
+    if (start.length < 4096) start += decoder.decode(chunk, { stream: true });
+    if (start.includes(" listening on ")) tell(true);
   }
-}
-
-/** An address as /proc/net/tcp writes it: the bytes of a little-endian word, then the port, in hex. */
-function procNetAddress(addr: string, port: number): string {
-  const hex = (value: number, width: number): string => value.toString(16).toUpperCase().padStart(width, "0");
-  const word = addr.split(".").reverse().map((part) => hex(Number(part), 2)).join("");
-  return `${word}:${hex(port, 4)}`;
+  tell(false);
 }
 
 /** Removes a session's network with every process in it; one that is already gone is no error. */

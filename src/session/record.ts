@@ -9,7 +9,7 @@
 
 import { join } from "node:path";
 import { namespaceName, removeNetwork } from "../network/session_network.ts";
-import { isAlive, ownIdentity, type ProcessIdentity } from "./process_identity.ts";
+import { isAlive, ownId } from "./owner.ts";
 
 const RECORD_NAME = "record.json";
 /** A folder without a record is a session that is being made, or one whose maker died at once. */
@@ -21,7 +21,7 @@ export interface SessionRecord {
   readonly version: 1;
   readonly id: string;
   /** process that runs the session */
-  readonly owner: ProcessIdentity;
+  readonly owner: string;
   readonly namespace: string;
   readonly createdAt: string;
 }
@@ -46,7 +46,7 @@ export async function writeRecord(
   const record: SessionRecord = {
     version: 1,
     id,
-    owner: ownIdentity(),
+    owner: ownId(stateDir),
     namespace: namespaceName(id),
     createdAt: new Date().toISOString(),
   };
@@ -83,10 +83,11 @@ async function* readFolder(path: string): AsyncGenerator<Deno.DirEntry> {
   }
 }
 
-async function isStale(folder: string): Promise<boolean> {
+async function isStale(stateDir: string, id: string): Promise<boolean> {
+  const folder = join(sessionsFolder(stateDir), id);
   try {
     const record = JSON.parse(await Deno.readTextFile(join(folder, RECORD_NAME))) as SessionRecord;
-    return !isAlive(record.owner);
+    return !isAlive(stateDir, record.owner);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) return true;
     const { mtime } = await Deno.stat(folder);
@@ -99,7 +100,7 @@ export async function sweepStale(stateDir: string): Promise<string[]> {
   const swept: string[] = [];
   for await (const entry of readFolder(sessionsFolder(stateDir))) {
     if (!entry.isDirectory || !ID_PATTERN.test(entry.name)) continue;
-    if (!await isStale(join(sessionsFolder(stateDir), entry.name))) continue;
+    if (!await isStale(stateDir, entry.name)) continue;
     await removeRecorded(stateDir, entry.name);
     swept.push(entry.name);
   }

@@ -43,6 +43,8 @@ export interface RunTaskOptions {
   readonly workspaceTar: string | undefined;
   /** key for the model's API; lives in memory only */
   readonly apiKey: string | undefined;
+  /** what makes the image (default: {@linkcode prepareImage}) */
+  readonly prepare?: typeof prepareImage | undefined;
   readonly signal: AbortSignal;
   readonly onEvent: (event: TaskEvent) => void;
 }
@@ -76,7 +78,7 @@ class TaskRun {
   async #runSteps(): Promise<void> {
     const options = this.#options;
     this.#image = await this.#timed("prepare", () =>
-      prepareImage(options.spec, {
+      (options.prepare ?? prepareImage)(options.spec, {
         onProgress: (progress) => options.onEvent({ type: "prepare", progress }),
         signal: options.signal,
       }));
