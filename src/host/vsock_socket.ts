@@ -27,6 +27,8 @@ interface Context {
   readonly poller: Poller;
   /** tells the device of readiness */
   readonly notify: (stream: VsockStream, ready: { readable: boolean; writable: boolean }) => void;
+  /** runs code of the device, which a hostile guest may make fail */
+  readonly guard: (work: () => void) => void;
 }
 
 /** One stream's Unix socket. */
@@ -103,10 +105,11 @@ export class VsockSocket implements Disposable {
     this.#context = {
       iovec: options.iovec,
       poller: options.poller,
+      guard: options.guard,
       notify: (stream, ready) => options.guard(() => this.#events?.onStream(stream, ready)),
     };
     this.#listenFd = listenUnix(path);
-    options.poller.add(this.#listenFd, EPOLL.IN, () => options.guard(() => this.#accept()));
+    options.poller.add(this.#listenFd, EPOLL.IN, () => this.#accept());
   }
 
   /** Names the device: it and its backend need each other. */
@@ -137,7 +140,7 @@ export class VsockSocket implements Disposable {
     const socket = new UnixSocket(fd, this.#context.iovec);
     if (this.#handshakes.size >= MAX_HANDSHAKES) return socket[Symbol.dispose]();
     this.#handshakes.set(fd, { socket, line: "" });
-    this.#context.poller.add(fd, EPOLL.IN, () => this.#readRequest(fd));
+    this.#context.poller.add(fd, EPOLL.IN, () => this.#context.guard(() => this.#readRequest(fd)));
   }
 
   #abandon(fd: number): void {

@@ -140,7 +140,7 @@ export class MmioTransport implements BusDevice {
 
   /** Runs device code: a broken queue stops this device and nothing else. Anything else is a bug and is thrown. */
   guard(work: () => void): void {
-    if (this.#active) this.#guard(work);
+    this.#guard(work);
   }
 
   #guard<T>(work: () => T): T | undefined {

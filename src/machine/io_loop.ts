@@ -1,0 +1,113 @@
+/**
+ * What the io thread does: waits for notifications of queues, register calls, packets, sockets and messages, and lets
+ * the device concerned work. It owns every virtio device and what is behind it.
+ *
+ * @module
+ */
+
+import { EventFd } from "../ffi/event_fd.ts";
+import { Iovec } from "../ffi/iovec.ts";
+import { viewMapping } from "../ffi/mapping.ts";
+import { EPOLL, Poller } from "../ffi/poller.ts";
+import { drainEventFd } from "../ffi/event_fd.ts";
+import { Bus } from "../bus/bus.ts";
+import { Vm } from "../kvm/vm.ts";
+import { GuestMemory } from "../memory/guest_memory.ts";
+import { VIRTIO_MMIO_QUEUE_NOTIFY } from "../virtio/abi.ts";
+import type { VirtioDevice } from "../virtio/device.ts";
+import { InterruptStatus } from "../virtio/interrupt_status.ts";
+import { MmioTransport } from "../virtio/mmio_transport.ts";
+import { createDevices } from "./io_devices.ts";
+import * as layout from "./layout.ts";
+import { answerRegisterCall } from "./register_call.ts";
+import { callWords, INTERRUPT_STATUS_WORD, type IoStart } from "./worker_protocol.ts";
+
+/** Host errors that are logged: a guest can cause one with every request. */
+const MAX_LOGGED_ERRORS = 20;
+
+/** The devices of one machine, and the loop that serves them. */
+export class IoLoop implements Disposable {
+  /** what the kernel's command line says of the devices */
+  readonly cmdline: string;
+  readonly #start: IoStart;
+  readonly #resources = new DisposableStack();
+  readonly #poller: Poller;
+  readonly #bus = new Bus();
+  readonly #transports = new Map<VirtioDevice, MmioTransport>();
+  #loggedErrors = 0;
+
+  /**
+   * Opens all backends and binds all eventfds.
+   *
+   * @throws {SysError} or {Qcow2Error} if something cannot be opened: then nothing stays open
+   */
+  constructor(start: IoStart) {
+    this.#start = start;
+    this.#poller = this.#resources.use(new Poller());
+    try {
+      this.#poller.add(start.kickFd, EPOLL.IN, () => this.#onKick());
+      const ram = viewMapping(start.ram.hostAddr, start.ram.sizeBytes);
+      const memory = new GuestMemory(ram, layout.ramRegions(start.ram.sizeBytes));
+      const devices = createDevices(start.config, {
+        iovec: new Iovec(ram, start.ram.hostAddr),
+        poller: this.#poller,
+        resources: this.#resources,
+        guard: (device, work) => this.#transports.get(device)?.guard(work),
+        onHostError: (error) => this.#logHostError(error),
+      });
+      this.cmdline = devices.map((device, index) => this.#attach(device, index, memory)).join(" ");
+    } catch (error) {
+      this.#resources.dispose();
+      throw error;
+    }
+  }
+
+  /** Serves until `stopped` is true; it is looked at after each round, and the kick eventfd ends a wait. */
+  run(stopped: () => boolean): void {
+    while (!stopped()) this.#poller.poll(-1);
+  }
+
+  [Symbol.dispose](): void {
+    this.#resources.dispose();
+  }
+
+  #attach(device: VirtioDevice, index: number, memory: GuestMemory): string {
+    const { shared, vmFd } = this.#start;
+    const guestAddr = layout.VIRTIO_MMIO_ADDR + index * layout.VIRTIO_MMIO_BYTES;
+    const irq = layout.FIRST_VIRTIO_IRQ + index;
+    // The descriptor belongs to main, which closes it: this object is only for its calls.
+    const vm = new Vm(vmFd);
+    const irqEvent = this.#resources.use(new EventFd());
+    vm.bindIrqfd(irqEvent.fd, irq);
+    const interrupt = new InterruptStatus(new Int32Array(shared), INTERRUPT_STATUS_WORD + index, {
+      trigger: () => irqEvent.signal(),
+    });
+    const transport = new MmioTransport(device, memory, interrupt);
+    this.#transports.set(device, transport);
+    this.#bus.add(guestAddr, layout.VIRTIO_MMIO_BYTES, transport);
+    device.queueSizes.forEach((_, queueIndex) => {
+      const notifyEvent = this.#resources.use(new EventFd());
+      vm.bindIoeventfd(notifyEvent.fd, guestAddr + VIRTIO_MMIO_QUEUE_NOTIFY, queueIndex);
+      this.#poller.add(notifyEvent.fd, EPOLL.IN, () => {
+        notifyEvent.drain();
+        // Work that is left waits for the next round: other devices come first.
+        if (transport.notify(queueIndex)) notifyEvent.signal();
+      });
+    });
+    return `virtio_mmio.device=4K@0x${guestAddr.toString(16)}:${irq}`;
+  }
+
+  #onKick(): void {
+    drainEventFd(this.#start.kickFd);
+    for (let index = 0; index < this.#start.cpus; index++) {
+      answerRegisterCall(callWords(this.#start.shared, index), this.#bus);
+    }
+  }
+
+  #logHostError(error: unknown): void {
+    this.#loggedErrors++;
+    if (this.#loggedErrors > MAX_LOGGED_ERRORS) return;
+    console.error(`disk: ${error instanceof Error ? error.message : error}`);
+    if (this.#loggedErrors === MAX_LOGGED_ERRORS) console.error("disk: further errors are not logged");
+  }
+}

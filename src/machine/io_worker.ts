@@ -1,0 +1,45 @@
+/**
+ * Entry of the io thread.
+ *
+ * @module
+ */
+
+import { receiveMessageOnPort } from "node:worker_threads";
+import { SysError } from "../ffi/errno.ts";
+import { Qcow2Error } from "../host/qcow2_header.ts";
+import { SocketPathError } from "../host/unix_socket.ts";
+import { ConfigError } from "./config.ts";
+import { IoLoop } from "./io_loop.ts";
+import type { IoReport, IoRequest, IoStart } from "./worker_protocol.ts";
+
+const scope = self as unknown as {
+  onmessage: ((event: MessageEvent<IoStart>) => void) | null;
+  postMessage(report: IoReport): void;
+  close(): void;
+};
+
+scope.onmessage = ({ data }) => {
+  let loop: IoLoop;
+  try {
+    loop = new IoLoop(data);
+  } catch (error) {
+    const known = error instanceof SysError || error instanceof Qcow2Error || error instanceof ConfigError ||
+      error instanceof SocketPathError;
+    if (!known) throw error;
+    const code = error instanceof SysError ? "host" : "config";
+    scope.postMessage({ type: "failed", code, message: error.message });
+    return scope.close();
+  }
+  scope.postMessage({ type: "ready", cmdline: loop.cmdline });
+  loop.run(() => nextRequest(data.port)?.type === "stop");
+  loop[Symbol.dispose]();
+  scope.postMessage({ type: "stopped" });
+  data.port.close();
+  scope.close();
+};
+
+/** A message that main left, without going back to the event loop. */
+function nextRequest(port: MessagePort): IoRequest | undefined {
+  const received = receiveMessageOnPort(port as never) as { message: IoRequest } | undefined;
+  return received?.message;
+}

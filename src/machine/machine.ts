@@ -1,0 +1,215 @@
+/**
+ * One virtual machine, from a configuration to its end: this file is the machine's table of contents.
+ *
+ * Order of the end, whatever its cause: the vCPUs leave KVM_RUN and report `stopped`; then the io thread stops and
+ * closes its backends; then memory and descriptors go, newest first. A thread that throws ends the whole VM.
+ *
+ * @module
+ */
+
+import { POWER_IRQ } from "../../devices/power.ts";
+import { Serial } from "../../devices/serial.ts";
+import { EventFd } from "../ffi/event_fd.ts";
+import { Mapping } from "../ffi/mapping.ts";
+import { KVM_CAP_TSC_DEADLINE_TIMER } from "../kvm/abi.ts";
+import { cpuidForVcpu } from "../kvm/cpuid.ts";
+import { Kvm } from "../kvm/kvm.ts";
+import type { Vm } from "../kvm/vm.ts";
+import { GuestMemory } from "../memory/guest_memory.ts";
+import type { StopReason, VmConfig, VmTimings } from "../vmm/protocol.ts";
+import { writeBootTables } from "./boot_cpu.ts";
+import { writeBootParams } from "./boot_params.ts";
+import { checkConfig } from "./config.ts";
+import { IoThread } from "./io_thread.ts";
+import * as layout from "./layout.ts";
+import { type LoadedKernel, loadInitrd, loadKernel } from "./load_kernel.ts";
+import { writeMpTable } from "./mp_table.ts";
+import { VcpuThread } from "./vcpu_thread.ts";
+import { SHARED_BYTES } from "./worker_protocol.ts";
+
+/** How a VM ended. */
+export interface MachineEnd {
+  readonly reason: StopReason;
+  readonly detail?: string;
+  readonly exits: Readonly<Record<string, number>>;
+}
+
+/** A running machine. */
+export class Machine {
+  readonly timings: VmTimings;
+  /** settles when the VM has ended and everything of it is released; rejects on a bug in a thread */
+  readonly ended: Promise<MachineEnd>;
+  readonly #serial: Serial;
+  readonly #powerIrq: EventFd;
+  readonly #vcpus: readonly VcpuThread[];
+  #end: { reason: StopReason; detail?: string } | undefined;
+  #graceTimer: ReturnType<typeof setTimeout> | undefined;
+
+  private constructor(parts: Parts, timings: VmTimings) {
+    this.timings = timings;
+    this.#serial = parts.serial;
+    this.#powerIrq = parts.powerIrq;
+    this.#vcpus = parts.vcpus;
+    this.ended = this.#run(parts);
+    for (const vcpu of parts.vcpus) {
+      // First cause wins: what follows it is only a consequence.
+      vcpu.ended.then((end) => this.#finish(end), () => this.#finish({ reason: "internal_error" }));
+    }
+    parts.io.failed.catch(() => this.#finish({ reason: "internal_error" }));
+  }
+
+  /**
+   * Makes the machine and lets it run.
+   *
+   * @param onConsole called when the guest wrote to its serial port: {@linkcode takeConsole} has the bytes
+   * @throws {ConfigError} for what the caller got wrong
+   * @throws {KvmError} if KVM is missing or lacks something
+   * @throws {SysError} if the host refused something else
+   */
+  static async start(config: VmConfig, onConsole: () => void): Promise<Machine> {
+    const processStartMs = performance.now();
+    checkConfig(config);
+    using cleanup = new DisposableStack();
+    const kvm = cleanup.use(new Kvm());
+    const ram = cleanup.use(Mapping.anonymous("guest-ram", config.memoryMib * layout.MIB));
+    const vm = cleanup.use(kvm.createVm());
+    prepareVm(vm, ram);
+    const memory = new GuestMemory(ram.buffer, layout.ramRegions(ram.sizeBytes));
+    const kvmReadyMs = performance.now();
+
+    const shared = new SharedArrayBuffer(SHARED_BYTES);
+    const kick = cleanup.use(new EventFd());
+    const sharedRam = { hostAddr: ram.hostAddr, sizeBytes: ram.sizeBytes };
+    const { disks, net, vsock } = config;
+    const devices = { disks, ...(net && { net }), ...(vsock && { vsock }) };
+    const ioStart = {
+      ram: sharedRam,
+      vmFd: vm.fd,
+      shared,
+      cpus: config.cpus,
+      kickFd: kick.fd,
+      config: devices,
+    };
+    // Kernel and devices are independent: the io thread opens disks while the kernel is read.
+    const io = IoThread.start(ioStart, kick);
+    let kernel: LoadedKernel;
+    let cmdline: string;
+    try {
+      kernel = loadSystem(config, memory);
+      cmdline = await io.ready;
+      writeCmdline(memory, config, kernel, cmdline);
+    } catch (error) {
+      await io.stop();
+      throw error;
+    }
+    const kernelLoadedMs = performance.now();
+
+    const serialIrq = irqEvent(vm, layout.SERIAL_IRQ, cleanup);
+    const powerIrq = irqEvent(vm, POWER_IRQ, cleanup);
+    const serialShared = new SharedArrayBuffer(Serial.sharedBytes);
+    const serial = new Serial(serialShared, { trigger: () => serialIrq.signal() }, () => {});
+    const supported = kvm.supportedCpuid();
+    const tscDeadline = kvm.has(KVM_CAP_TSC_DEADLINE_TIMER);
+    const vcpus = Array.from({ length: config.cpus }, (_, index) => {
+      const handle = cleanup.use(vm.createVcpu(index, kvm.runPageBytes));
+      return VcpuThread.start(handle, {
+        index,
+        cpuid: cpuidForVcpu(supported, { apicId: index, cpus: config.cpus, tscDeadline }),
+        entry: index === 0 ? kernel : undefined,
+        shared,
+        serial: serialShared,
+        serialIrqFd: serialIrq.fd,
+        kickFd: kick.fd,
+      }, onConsole);
+    });
+    const parts = { resources: cleanup.move(), io, vcpus, serial, powerIrq };
+    await Promise.race([vcpus[0]?.running, ...vcpus.map((vcpu) => vcpu.stopped)]);
+    return new Machine(parts, {
+      processStartMs,
+      kvmReadyMs,
+      kernelLoadedMs,
+      firstInstructionMs: performance.now(),
+    });
+  }
+
+  /** Types at the serial console; returns how many bytes were taken (the others are to be offered again). */
+  type(bytes: Uint8Array): number {
+    return this.#serial.type(bytes);
+  }
+
+  /** What the guest wrote to its serial console since the last call. */
+  takeConsole(): Uint8Array<ArrayBuffer> {
+    return this.#serial.drain();
+  }
+
+  /** Asks the guest to power off, and kills it after `graceMs` (0: at once). */
+  stop(graceMs: number): void {
+    if (this.#end !== undefined) return;
+    this.#powerIrq.signal();
+    clearTimeout(this.#graceTimer);
+    this.#graceTimer = setTimeout(() => this.#finish({ reason: "killed" }), graceMs);
+  }
+
+  #finish(end: { reason: StopReason; detail?: string }): void {
+    this.#end ??= end;
+    clearTimeout(this.#graceTimer);
+    for (const vcpu of this.#vcpus) vcpu.kick();
+  }
+
+  async #run({ resources, io, vcpus }: Parts): Promise<MachineEnd> {
+    const all = await Promise.allSettled(vcpus.map((vcpu) => vcpu.stopped));
+    await io.stop();
+    resources.dispose();
+    for (const result of all) if (result.status === "rejected") throw result.reason;
+    await io.failed;
+    const exits: Record<string, number> = {};
+    for (const result of all) {
+      const counts = result.status === "fulfilled" ? result.value : {};
+      for (const [cause, count] of Object.entries(counts)) exits[cause] = (exits[cause] ?? 0) + count;
+    }
+    return { ...(this.#end ?? { reason: "internal_error" }), exits };
+  }
+}
+
+interface Parts {
+  readonly resources: DisposableStack;
+  readonly io: IoThread;
+  readonly vcpus: readonly VcpuThread[];
+  readonly serial: Serial;
+  readonly powerIrq: EventFd;
+}
+
+/** What a VM has before it has devices and CPUs. */
+function prepareVm(vm: Vm, ram: Mapping): void {
+  vm.setReservedPages({ tssAddr: layout.TSS_ADDR, identityMapAddr: layout.IDENTITY_MAP_ADDR });
+  vm.createIrqchip();
+  vm.createPit();
+  for (const { guestAddr, sizeBytes, bufferOffset } of layout.ramRegions(ram.sizeBytes)) {
+    vm.addMemory({ guestAddr, sizeBytes, hostAddr: ram.hostAddr + BigInt(bufferOffset) });
+  }
+}
+
+/** The kernel, and the tables that do not depend on the devices. */
+function loadSystem(config: VmConfig, memory: GuestMemory): LoadedKernel {
+  const kernel = loadKernel(config.kernelPath, memory);
+  writeBootTables(memory);
+  writeMpTable(memory, config.cpus);
+  return kernel;
+}
+
+function writeCmdline(memory: GuestMemory, config: VmConfig, kernel: LoadedKernel, devices: string): void {
+  const initrd = config.initrdPath === undefined ? undefined : loadInitrd(config.initrdPath, memory, kernel);
+  writeBootParams(memory, { kernel, cmdline: insertDevices(config.cmdline, devices), initrd });
+}
+
+/** Kernel parameters end at `--`: what follows is for the init program. */
+function insertDevices(cmdline: string, devices: string): string {
+  const [parameters, ...init] = cmdline.split(/(?= -- )/);
+  return `${parameters} ${devices}${init.join("")}`.trim();
+}
+
+function irqEvent(vm: Vm, irq: number, resources: DisposableStack): EventFd {
+  const event = resources.use(new EventFd());
+  vm.bindIrqfd(event.fd, irq);
+  return event;
+}

@@ -1,0 +1,94 @@
+/**
+ * A vCPU thread as main sees it.
+ *
+ * @module
+ */
+
+import { signalThread } from "../ffi/sys.ts";
+import { RunPage } from "../kvm/run_page.ts";
+import type { VcpuHandle } from "../kvm/vm.ts";
+import type { VcpuEnd } from "./vcpu_loop.ts";
+import { STOP_WORD, type VcpuReport, type VcpuStart } from "./worker_protocol.ts";
+
+/** The signal that ends a KVM_RUN; `src/vmm/main.ts` has a listener for it that does nothing. */
+export const KICK_SIGNAL = { name: "SIGUSR1", number: 10 } as const;
+
+/** A thread that threw: a bug of ours. */
+export class ThreadError extends Error {
+  override readonly name = "ThreadError";
+}
+
+/** Owns one vCPU's Worker. */
+export class VcpuThread {
+  /** the thread is about to enter the guest for the first time */
+  readonly running: Promise<void>;
+  /** the guest ended on this vCPU; stays pending if another one's end stopped this */
+  readonly ended: Promise<VcpuEnd>;
+  /** the thread has left KVM_RUN for good: exits by cause. Rejects if it threw. */
+  readonly stopped: Promise<Readonly<Record<string, number>>>;
+  readonly #words: Int32Array<SharedArrayBuffer>;
+  readonly #runPage: RunPage;
+  #tid: number | undefined;
+  #alive = true;
+
+  private constructor(worker: Worker, handle: VcpuHandle, shared: SharedArrayBuffer, onConsole: () => void) {
+    this.#words = new Int32Array(shared);
+    this.#runPage = new RunPage(handle.runPage.buffer);
+    const running = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<VcpuEnd>();
+    const stopped = Promise.withResolvers<Readonly<Record<string, number>>>();
+    worker.onmessage = ({ data }: MessageEvent<VcpuReport>) => {
+      switch (data.type) {
+        case "running":
+          this.#tid = data.tid;
+          return running.resolve();
+        case "console":
+          return onConsole();
+        case "ended":
+          return ended.resolve(data);
+        case "stopped":
+          this.#alive = false;
+          return stopped.resolve(data.exits);
+        default:
+          data satisfies never;
+      }
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      const error = new ThreadError(`vCPU thread: ${event.message}`);
+      this.#alive = false;
+      stopped.reject(error);
+      ended.reject(error);
+    };
+    this.running = running.promise;
+    this.ended = ended.promise;
+    this.stopped = stopped.promise;
+  }
+
+  /** Starts the thread; it enters the guest at once. */
+  static start(
+    handle: VcpuHandle,
+    start: Omit<VcpuStart, "type" | "vcpuFd" | "runPage">,
+    onConsole: () => void,
+  ): VcpuThread {
+    const url = new URL("./vcpu_worker.ts", import.meta.url).href;
+    const worker = new Worker(url, { type: "module", name: `vcpu-${start.index}` });
+    const thread = new VcpuThread(worker, handle, start.shared, onConsole);
+    const runPage = { hostAddr: handle.runPage.hostAddr, sizeBytes: handle.runPage.sizeBytes };
+    const message: VcpuStart = { type: "start", vcpuFd: handle.fd, runPage, ...start };
+    worker.postMessage(message);
+    return thread;
+  }
+
+  /**
+   * Makes the thread leave KVM_RUN and stop. `immediateExit` catches it just before it enters the guest, the signal
+   * when it is inside; the stop word keeps it from entering again.
+   */
+  kick(): void {
+    // Once it has stopped, its run page may be gone.
+    if (!this.#alive) return;
+    Atomics.store(this.#words, STOP_WORD, 1);
+    this.#runPage.immediateExit = true;
+    if (this.#tid !== undefined) signalThread(this.#tid, KICK_SIGNAL.number);
+  }
+}

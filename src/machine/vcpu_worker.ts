@@ -1,0 +1,85 @@
+/**
+ * Entry of a vCPU thread: builds what the loop needs from the start message, and runs it.
+ *
+ * @module
+ */
+
+import { I8042 } from "../../devices/i8042.ts";
+import { Power, POWER_PORT } from "../../devices/power.ts";
+import { Rtc } from "../../devices/rtc.ts";
+import { Serial } from "../../devices/serial.ts";
+import { Bus } from "../bus/bus.ts";
+import { signalEventFd } from "../ffi/event_fd.ts";
+import { viewMapping } from "../ffi/mapping.ts";
+import { gettid } from "../ffi/sys.ts";
+import { Vcpu } from "../kvm/vcpu.ts";
+import { setBootRegisters, setCommonCpuState } from "./boot_cpu.ts";
+import { InterruptRegisters } from "./interrupt_registers.ts";
+import * as layout from "./layout.ts";
+import { RegisterCaller } from "./register_call.ts";
+import { ExitCounts, runVcpu, type VcpuEnd } from "./vcpu_loop.ts";
+import {
+  callWords,
+  INTERRUPT_STATUS_WORD,
+  STOP_WORD,
+  type VcpuReport,
+  type VcpuStart,
+} from "./worker_protocol.ts";
+
+const scope = self as unknown as {
+  onmessage: ((event: MessageEvent<VcpuStart>) => void) | null;
+  postMessage(report: VcpuReport): void;
+  close(): void;
+};
+
+scope.onmessage = ({ data }) => {
+  const exits = new ExitCounts();
+  const end = run(data, exits);
+  if (end !== undefined) scope.postMessage({ type: "ended", ...end });
+  scope.postMessage({ type: "stopped", exits: exits.toRecord() });
+  scope.close();
+};
+
+function run(start: VcpuStart, exits: ExitCounts): VcpuEnd | undefined {
+  const vcpu = new Vcpu(start.vcpuFd, viewMapping(start.runPage.hostAddr, start.runPage.sizeBytes));
+  vcpu.setCpuid(start.cpuid);
+  setCommonCpuState(vcpu);
+  if (start.entry !== undefined) setBootRegisters(vcpu, start.entry);
+
+  const words = new Int32Array(start.shared);
+  let ended: VcpuEnd | undefined;
+  const ports = portBus(start, (end) => ended ??= end);
+  const mmio = mmioBus(start);
+  scope.postMessage({ type: "running", tid: gettid() });
+  return runVcpu(
+    { vcpu, ports, mmio, stopped: () => Atomics.load(words, STOP_WORD) !== 0, ended: () => ended },
+    exits,
+  );
+}
+
+function portBus(start: VcpuStart, end: (end: VcpuEnd) => void): Bus {
+  const bus = new Bus();
+  const serial = new Serial(
+    start.serial,
+    { trigger: () => signalEventFd(start.serialIrqFd) },
+    () => scope.postMessage({ type: "console" }),
+  );
+  bus.add(layout.SERIAL_PORT, 8, serial);
+  bus.add(layout.RTC_PORT, 2, new Rtc(() => new Date()));
+  bus.add(layout.I8042_PORT, 5, new I8042(() => end({ reason: "reset" })));
+  bus.add(POWER_PORT, 1, new Power(() => end({ reason: "poweroff" })));
+  return bus;
+}
+
+function mmioBus(start: VcpuStart): Bus {
+  const bus = new Bus();
+  const status = new Int32Array(start.shared, 4 * INTERRUPT_STATUS_WORD, layout.MAX_VIRTIO_DEVICES);
+  const registers = new RegisterCaller(
+    callWords(start.shared, start.index),
+    start.kickFd,
+    layout.VIRTIO_MMIO_ADDR,
+  );
+  const windowBytes = layout.MAX_VIRTIO_DEVICES * layout.VIRTIO_MMIO_BYTES;
+  bus.add(layout.VIRTIO_MMIO_ADDR, windowBytes, new InterruptRegisters(status, registers));
+  return bus;
+}

@@ -1,0 +1,112 @@
+/**
+ * A VMM process: one VM, told what to do on stdin and telling what happens on stdout (`protocol.ts`).
+ *
+ * @module
+ */
+
+import { SysError } from "../ffi/errno.ts";
+import { KvmError } from "../kvm/kvm.ts";
+import { ConfigError } from "../machine/config.ts";
+import { DeviceError } from "../machine/io_thread.ts";
+import { Machine } from "../machine/machine.ts";
+import { KICK_SIGNAL } from "../machine/vcpu_thread.ts";
+import { Console } from "./console.ts";
+import { LineReader } from "./line_reader.ts";
+import { MAX_LINE_BYTES, VMM_EXIT, type VmmEvent, type VmmRequest } from "./protocol.ts";
+
+/** Grace for a guest when the process itself is told to stop. */
+const SIGTERM_GRACE_MS = 10_000;
+
+const encoder = new TextEncoder();
+
+/** Writes one event. Synchronous: an exit right after it must not lose it. */
+function send(event: VmmEvent): void {
+  const line = encoder.encode(`${JSON.stringify(event)}\n`);
+  try {
+    for (let done = 0; done < line.byteLength;) done += Deno.stdout.writeSync(line.subarray(done));
+  } catch {
+    // Nobody reads: the control process is gone, and stdin's end will say so.
+  }
+}
+
+function fail(error: unknown): never {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof ConfigError
+    ? "config"
+    : error instanceof KvmError
+    ? "kvm"
+    : error instanceof SysError || error instanceof DeviceError
+    ? "host"
+    : "bug";
+  if (code === "bug") console.error(error);
+  send({ type: "failed", code, message });
+  Deno.exit(VMM_EXIT[code]);
+}
+
+/** Requests from stdin, one a line. The end of stdin ends the process, and with it the guest. */
+async function readRequests(handle: (request: VmmRequest) => void): Promise<never> {
+  for await (const line of new LineReader(Deno.stdin.readable, MAX_LINE_BYTES)) {
+    let request: VmmRequest;
+    try {
+      request = JSON.parse(line);
+    } catch (cause) {
+      fail(new ConfigError("request", "Cannot read a request: it is not JSON", { cause }));
+    }
+    handle(request);
+  }
+  Deno.exit(VMM_EXIT.ok);
+}
+
+class Vmm {
+  #machine: Promise<Machine> | undefined;
+  #console: Console | undefined;
+
+  handle(request: VmmRequest): void {
+    switch (request.type) {
+      case "start":
+        this.#machine ??= this.#start(request.config);
+        this.#machine.catch(fail);
+        return;
+      case "stop":
+        return this.stop(request.graceMs);
+      case "console":
+        this.#console?.type(Uint8Array.fromBase64(request.data));
+        return;
+      default:
+        request satisfies never;
+        fail(new ConfigError("request", `Cannot serve a request of type "${(request as VmmRequest).type}"`));
+    }
+  }
+
+  stop(graceMs: number): void {
+    if (this.#machine === undefined) Deno.exit(VMM_EXIT.ok);
+    this.#machine.then((machine) => machine.stop(graceMs), fail);
+  }
+
+  async #start(config: Parameters<typeof Machine.start>[0]): Promise<Machine> {
+    // Console input that arrives before the machine runs waits in here.
+    const console = this.#console = new Console((data) => send({ type: "console", data: data.toBase64() }));
+    const machine = await Machine.start(config, () => console.outputWaits());
+    send({ type: "started", timings: machine.timings });
+    console.attach(machine);
+    machine.ended.then((end) => {
+      console.drain();
+      send({ type: "stopped", ...end });
+      Deno.exit(VMM_EXIT.ok);
+    }).catch(fail);
+    return machine;
+  }
+}
+
+const vmm = new Vmm();
+// The kick signal only has to interrupt KVM_RUN.
+Deno.addSignalListener(KICK_SIGNAL.name, () => {});
+// Ctrl-C in a terminal goes to the whole process group: what it means is the control process's business.
+Deno.addSignalListener("SIGINT", () => {});
+Deno.addSignalListener("SIGTERM", () => vmm.stop(SIGTERM_GRACE_MS));
+globalThis.addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  fail(event.reason);
+});
+send({ type: "hello", pid: Deno.pid });
+readRequests((request) => vmm.handle(request)).catch(fail);
