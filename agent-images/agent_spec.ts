@@ -22,7 +22,12 @@ export type AgentEvent =
   /** files that the agent says it changed */
   | { readonly type: "file_change"; readonly paths: readonly string[] }
   /** tokens used so far */
-  | { readonly type: "usage"; readonly inputTokens: number; readonly cachedTokens: number; readonly outputTokens: number }
+  | {
+    readonly type: "usage";
+    readonly inputTokens: number;
+    readonly cachedTokens: number;
+    readonly outputTokens: number;
+  }
   /** a warning or an error; `fatal` when the agent gave up because of it */
   | { readonly type: "error"; readonly message: string; readonly fatal: boolean }
   /** the agent says that it completed its turn */
@@ -36,6 +41,8 @@ export interface AgentTask {
   readonly gatewayUrl: string;
   /** model name (default: the agent's own) */
   readonly model?: string;
+  /** how long the model's answer may stay silent before the agent gives up on it, in `ms` (default: the agent's own) */
+  readonly idleTimeoutMs?: number;
 }
 
 /** A command to run in the guest. */
@@ -54,6 +61,15 @@ export interface AgentFile {
   readonly mode: number;
 }
 
+/** An npm package that an agent is installed from. */
+export interface AgentPackage {
+  readonly name: string;
+  readonly version: string;
+  /** the registry's `dist.integrity` of this version: `sha512-…` */
+  readonly integrity: string;
+  readonly files: readonly AgentFile[];
+}
+
 /** One agent. */
 export interface AgentSpec {
   /** name on the command line and in the API */
@@ -61,7 +77,7 @@ export interface AgentSpec {
   /** name for people */
   readonly title: string;
   /** npm packages at pinned versions, with the files taken from each */
-  readonly npm: readonly { readonly name: string; readonly version: string; readonly files: readonly AgentFile[] }[];
+  readonly npm: readonly AgentPackage[];
   /** file contents put into the image */
   readonly textFiles: readonly { readonly to: string; readonly mode: number; readonly content: string }[];
   /** guest RAM in `MiB` where the user says nothing */

@@ -1,0 +1,133 @@
+/**
+ * Reads what `codex exec --json` prints: one JSON object a line. Unknown lines give no event, and no value in
+ * a line is trusted to have the type that it should have.
+ *
+ * @module
+ */
+import type { AgentEvent } from "../agent_spec.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Turns one line of Codex's stdout into events. */
+export function parseLine(line: string): AgentEvent[] {
+  const event = parseObject(line);
+  if (event === undefined) return [];
+  switch (event.type) {
+    case "item.started":
+      return itemStarted(object(event.item));
+    case "item.completed":
+      return itemCompleted(object(event.item));
+    case "error":
+      // Codex says "Reconnecting… 1/2" this way; what ends the run comes as turn.failed
+      return [{ type: "error", message: string(event.message), fatal: false }];
+    case "turn.failed":
+      return [{
+        type: "error",
+        message: string(object(event.error).message) || "The turn failed",
+        fatal: true,
+      }];
+    case "turn.completed":
+      return [usage(object(event.usage)), { type: "done" }];
+    default:
+      return [];
+  }
+}
+
+function itemStarted(item: Json): AgentEvent[] {
+  const id = string(item.id);
+  switch (item.type) {
+    case "command_execution":
+      return [{ type: "tool_call", id, name: "shell", input: string(item.command) }];
+    case "mcp_tool_call":
+    case "collab_tool_call":
+      return [{
+        type: "tool_call",
+        id,
+        name: string(item.tool) || String(item.type),
+        input: readable(item.arguments),
+      }];
+    default:
+      return [];
+  }
+}
+
+function itemCompleted(item: Json): AgentEvent[] {
+  const id = string(item.id);
+  switch (item.type) {
+    case "agent_message":
+      return [{ type: "message", text: string(item.text) }];
+    case "command_execution": {
+      const exitCode = typeof item.exit_code === "number" ? item.exit_code : null;
+      return [{
+        type: "tool_result",
+        id,
+        output: string(item.aggregated_output),
+        exitCode,
+        ok: item.status === "completed",
+      }];
+    }
+    case "mcp_tool_call":
+    case "collab_tool_call":
+      return [{
+        type: "tool_result",
+        id,
+        output: readable(item.result),
+        exitCode: null,
+        ok: item.status === "completed",
+      }];
+    case "web_search":
+      return [{ type: "tool_call", id, name: "web_search", input: string(item.query) }];
+    case "file_change":
+      return [{
+        type: "file_change",
+        paths: list(item.changes).map((change) => string(object(change).path)),
+      }];
+    case "error":
+      return [{ type: "error", message: string(item.message), fatal: false }];
+    default:
+      return [];
+  }
+}
+
+function usage(counts: Json): AgentEvent {
+  return {
+    type: "usage",
+    inputTokens: number(counts.input_tokens),
+    cachedTokens: number(counts.cached_input_tokens),
+    outputTokens: number(counts.output_tokens),
+  };
+}
+
+function parseObject(line: string): Json | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Json : undefined;
+  } catch {
+    // Codex, or something that it started, printed plain text
+    return undefined;
+  }
+}
+
+function object(value: unknown): Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Json : {};
+}
+
+function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function string(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function number(value: unknown): number {
+  return typeof value === "number" && Number.isFinite(value) ? value : 0;
+}
+
+function readable(value: unknown): string {
+  return typeof value === "string"
+    ? value
+    : value === undefined || value === null
+    ? ""
+    : JSON.stringify(value);
+}
