@@ -10,6 +10,8 @@ import type { ProgressEvent } from "../images/progress.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
 import type { ChangedPath } from "./git_history.ts";
 
+export type { AgentEvent } from "../../agent-images/agent_spec.ts";
+
 /** How a task ended. */
 export type TaskOutcome =
   /** the agent says that it completed its turn, and exited with 0 */

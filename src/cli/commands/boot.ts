@@ -1,0 +1,70 @@
+/**
+ * `sandbox boot -k KERNEL`: boots a kernel with its serial console on this terminal.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { rawBoot, rawBootComplaint, rawBootExitCode } from "../../local/raw_boot.ts";
+import { untilInterrupted } from "../interrupt.ts";
+import { ProgressDisplay } from "../progress_display.ts";
+import { parseSizeMib } from "../quantities.ts";
+import { UsageError } from "../usage_error.ts";
+
+const DEFAULT_MEMORY_MIB = 512;
+const DEFAULT_CMDLINE = "console=ttyS0 reboot=t panic=-1";
+
+const OPTIONS = {
+  kernel: { type: "string", short: "k" },
+  initrd: { type: "string", short: "i" },
+  disk: { type: "string", short: "d" },
+  tap: { type: "string", short: "t" },
+  memory: { type: "string", short: "m" },
+  append: { type: "string", short: "a" },
+} as const;
+
+/** Reads the command line. */
+export function parseBootArguments(args: readonly string[]) {
+  const { values } = parseArgs({ args: [...args], options: OPTIONS });
+  const { kernel, initrd, disk, tap, memory, append } = values;
+  if (kernel === undefined) throw new UsageError("A kernel is needed: sandbox boot -k KERNEL");
+  const memoryMib = memory === undefined ? DEFAULT_MEMORY_MIB : parseSizeMib("-m", memory);
+  return { kernel, initrd, disk, tap, memoryMib, cmdline: append ?? DEFAULT_CMDLINE };
+}
+
+/** Runs the command and gives its exit code. */
+export async function boot(args: readonly string[]): Promise<number> {
+  const options = parseBootArguments(args);
+  const encoder = new TextEncoder();
+  const write = (text: string): void => void Deno.stderr.writeSync(encoder.encode(text));
+  const progress = new ProgressDisplay({ isTerminal: Deno.stderr.isTerminal(), write });
+  const isTerminal = Deno.stdin.isTerminal();
+  let isRaw = false;
+  using interrupt = untilInterrupted(() => {});
+  try {
+    const { end } = await rawBoot({
+      ...options,
+      input: Deno.stdin.readable,
+      onOutput: (bytes) => {
+        for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+      },
+      onProgress: (event) => progress.show(event),
+      onReady: () => {
+        progress.clear();
+        if (!isTerminal) return;
+        write("Booting; Ctrl-A Ctrl-C quits\r\n");
+        Deno.stdin.setRaw(true);
+        isRaw = true;
+      },
+      signal: interrupt.signal,
+    });
+    if (isRaw) Deno.stdin.setRaw(false);
+    isRaw = false;
+    const complaint = rawBootComplaint(end);
+    if (complaint !== undefined) write(`sandbox: ${complaint}\n`);
+    return rawBootExitCode(end);
+  } finally {
+    if (isRaw) Deno.stdin.setRaw(false);
+    progress.clear();
+  }
+}

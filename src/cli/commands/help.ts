@@ -1,0 +1,41 @@
+/**
+ * `sandbox help`.
+ *
+ * @module
+ */
+
+/** The text of the help. */
+export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
+
+  sandbox run AGENT PROMPT [options]   run an agent on a task in a fresh VM
+      --repo DIR               folder to copy in as /workspace (a git repository: tracked and new files)
+      --out DIR                folder for the results (default paddock-result-ID in the current folder)
+      --model NAME             model to use (default: the agent's own)
+      --memory SIZE            guest memory, 512M or 4G (default: the agent's own)
+      --cpus N                 number of virtual CPUs (default 1)
+      --timeout DURATION       longest run of the agent, 90s, 15m or 2h (default 30m)
+      --model-url URL          base URL of the model's API, ending in /v1 (default: the provider's)
+      --model-idle-timeout D   longest silence of the model's API (default 5m)
+      --keep                   keep the VM's disk and console output
+      --json                   print events as JSON, one a line
+      --demo                   use the scripted model that comes with Paddock: needs no key
+      --install                install missing packages without asking
+      --alpine-rootfs FILE     build the image from this Alpine root archive
+    The key of the model's API is read from OPENAI_API_KEY; it never enters the VM.
+    Results: result.json, changes.patch, workspace.tar, transcript.jsonl.
+
+  sandbox boot -k KERNEL [-i INITRD] [-d DISK] [-t TAP] [-m MEMORY] [-a CMDLINE]
+                                       boot a kernel with its serial console here; Ctrl-A Ctrl-C quits
+  sandbox host status|start|stop       the emulated KVM host, used where this machine's KVM is not whole
+  sandbox host exec -- CMD …           run a command in it
+  sandbox doctor [--json] [--install]  what works here, what is missing, what would fix it
+  sandbox help                         this text
+
+Exit codes: 0 done, 1 agent failed, 2 bad usage, 3 boot or host failed, 4 time limit reached, 130 interrupted.
+Environment: PADDOCK_HOST (native, emulated, auto), PADDOCK_CACHE, PADDOCK_STATE, NO_COLOR.`;
+
+/** Prints the help. */
+export function help(): Promise<number> {
+  console.log(HELP);
+  return Promise.resolve(0);
+}

@@ -1,0 +1,120 @@
+/**
+ * `sandbox run AGENT PROMPT`: runs an agent on a task in a fresh VM.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import type { TimedTaskEvent } from "../../api/client.ts";
+import { ensureTools } from "../../local/install_tools.ts";
+import { runLocalTask } from "../../local/run_local_task.ts";
+import { untilInterrupted } from "../interrupt.ts";
+import { ProgressDisplay } from "../progress_display.ts";
+import { parseCount, parseDurationMs, parseSizeMib } from "../quantities.ts";
+import { renderEvent } from "../render_event.ts";
+import { styleFor } from "../style.ts";
+import { EXIT_CODES, exitCodeFor, renderSummary } from "../summary.ts";
+import { UsageError } from "../usage_error.ts";
+
+const DEMO_PROMPT = "Write a greeting to hello.txt and show it.";
+
+const OPTIONS = {
+  repo: { type: "string" },
+  out: { type: "string" },
+  model: { type: "string" },
+  memory: { type: "string" },
+  cpus: { type: "string" },
+  timeout: { type: "string" },
+  "model-url": { type: "string" },
+  "model-idle-timeout": { type: "string" },
+  "alpine-rootfs": { type: "string" },
+  keep: { type: "boolean", default: false },
+  json: { type: "boolean", default: false },
+  demo: { type: "boolean", default: false },
+  install: { type: "boolean", default: false },
+} as const;
+
+function optional<T>(text: string | undefined, parse: (text: string) => T): T | undefined {
+  return text === undefined ? undefined : parse(text);
+}
+
+function parseModelUrl(text: string): string {
+  if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text.replace(/\/+$/, "");
+  throw new UsageError(`--model-url must be an http or https URL: received "${text}"`);
+}
+
+/** Reads the command line. */
+export function parseRunArguments(args: readonly string[]) {
+  const { values, positionals } = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
+  const [agent, prompt = values.demo ? DEMO_PROMPT : undefined, ...rest] = positionals;
+  if (agent === undefined || prompt === undefined || prompt.trim() === "") {
+    throw new UsageError('An agent and a prompt are needed: sandbox run codex "Fix the failing test"');
+  }
+  if (rest.length > 0) throw new UsageError(`Unexpected argument "${rest[0]}": put the prompt in quotes`);
+  if (values.demo && values["model-url"] !== undefined) {
+    throw new UsageError("--demo and --model-url exclude each other");
+  }
+  return {
+    agent,
+    prompt,
+    repo: values.repo,
+    out: values.out,
+    model: values.model,
+    memoryMib: optional(values.memory, (text) => parseSizeMib("--memory", text)),
+    cpus: optional(values.cpus, (text) => parseCount("--cpus", text)),
+    timeoutMs: optional(values.timeout, (text) => parseDurationMs("--timeout", text)),
+    modelUrl: optional(values["model-url"], parseModelUrl),
+    modelIdleTimeoutMs: optional(
+      values["model-idle-timeout"],
+      (text) => parseDurationMs("--model-idle-timeout", text),
+    ),
+    alpineRootfs: values["alpine-rootfs"],
+    keep: values.keep,
+    json: values.json,
+    demo: values.demo,
+    install: values.install,
+  };
+}
+
+/** Runs the command and gives its exit code. */
+export async function run(args: readonly string[]): Promise<number> {
+  const { json, install, ...task } = parseRunArguments(args);
+  const encoder = new TextEncoder();
+  const progress = new ProgressDisplay({
+    isTerminal: Deno.stderr.isTerminal(),
+    write: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+  });
+  const style = styleFor(Deno.stdout);
+  const print = (text: string): void => {
+    progress.clear();
+    console.log(text);
+  };
+  const onEvent = (event: TimedTaskEvent): void => {
+    if (json) print(JSON.stringify(event));
+    else for (const line of renderEvent(event, style)) print(line);
+  };
+  using interrupt = untilInterrupted(() => progress.line("Stopping; press Ctrl-C again to leave at once"));
+  const { signal } = interrupt;
+  try {
+    await ensureTools({
+      install,
+      confirm: (question) => Deno.stdin.isTerminal() && confirm(question),
+      onLine: (line) => progress.line(`  ${line}`),
+    });
+    const { result, outFolder } = await runLocalTask({
+      ...task,
+      signal,
+      onEvent,
+      onProgress: (event) => progress.show(event),
+      onNotice: (message) => progress.line(message),
+    });
+    if (!json) { for (const line of renderSummary(result, { outFolder, style })) print(line); }
+    else if (outFolder !== "") progress.line(`Results are in ${outFolder}/`);
+    return exitCodeFor(result.outcome);
+  } catch (error) {
+    if (signal.aborted) return EXIT_CODES.interrupted;
+    throw error;
+  } finally {
+    progress.clear();
+  }
+}

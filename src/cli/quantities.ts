@@ -1,0 +1,49 @@
+/**
+ * Durations and sizes as people type them.
+ *
+ * @module
+ */
+
+import { UsageError } from "./usage_error.ts";
+
+const DURATION_UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `90`, `90s`, `15m`, `2h`, `500ms` in `ms`; a bare number is seconds. */
+export function parseDurationMs(flag: string, text: string): number {
+  const match = /^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?$/.exec(text);
+  const ms = match === null
+    ? NaN
+    : Math.round(Number(match[1]) * (DURATION_UNITS_MS[match[2] ?? "s"] ?? NaN));
+  if (Number.isSafeInteger(ms) && ms > 0) return ms;
+  throw new UsageError(`${flag} must be a duration such as 90s, 15m or 2h: received "${text}"`);
+}
+
+/** `512M`, `4G` in `MiB`; a bare number is MiB. */
+export function parseSizeMib(flag: string, text: string): number {
+  const match = /^([0-9]+)([MmGg])?(?:i?[Bb])?$/.exec(text);
+  const mib = match === null ? NaN : Number(match[1]) * (match[2]?.toUpperCase() === "G" ? 1024 : 1);
+  if (Number.isSafeInteger(mib) && mib > 0) return mib;
+  throw new UsageError(`${flag} must be a size such as 512M or 4G: received "${text}"`);
+}
+
+/** A whole number from 1. */
+export function parseCount(flag: string, text: string): number {
+  const count = Number(text);
+  if (/^[0-9]+$/.test(text) && Number.isSafeInteger(count) && count > 0) return count;
+  throw new UsageError(`${flag} must be a whole number from 1: received "${text}"`);
+}
+
+/** A duration for people. */
+export function formatMs(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  return `${Math.floor(ms / 60_000)} min ${Math.round(ms % 60_000 / 1000)} s`;
+}
+
+/** A size for people. */
+export function formatBytes(byteCount: number): string {
+  if (byteCount < 1024) return `${byteCount} B`;
+  if (byteCount < 1024 ** 2) return `${(byteCount / 1024).toFixed(1)} KiB`;
+  if (byteCount < 1024 ** 3) return `${(byteCount / 1024 ** 2).toFixed(1)} MiB`;
+  return `${(byteCount / 1024 ** 3).toFixed(2)} GiB`;
+}

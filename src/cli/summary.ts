@@ -1,0 +1,76 @@
+/**
+ * The lines that end a run: what came out, what changed, where it is, where the time went.
+ *
+ * @module
+ */
+
+import type { TaskOutcome, TaskResult } from "../api/client.ts";
+import { printable } from "./printable.ts";
+import { formatMs } from "./quantities.ts";
+import type { Style } from "./style.ts";
+
+/** Exit codes of the command line. */
+export const EXIT_CODES = {
+  done: 0,
+  agentFailed: 1,
+  usage: 2,
+  host: 3,
+  timeout: 4,
+  interrupted: 130,
+} as const;
+
+const OUTCOME_CODES: Readonly<Record<TaskOutcome, number>> = {
+  done: EXIT_CODES.done,
+  agent_failed: EXIT_CODES.agentFailed,
+  host_failed: EXIT_CODES.host,
+  timeout: EXIT_CODES.timeout,
+  cancelled: EXIT_CODES.interrupted,
+};
+
+const OUTCOME_WORDS: Readonly<Record<TaskOutcome, string>> = {
+  done: "Done",
+  agent_failed: "Agent failed",
+  host_failed: "Host failed",
+  timeout: "Timed out",
+  cancelled: "Cancelled",
+};
+
+const MAX_SHOWN_PATHS = 30;
+const KIND_LETTERS = { added: "A", modified: "M", deleted: "D" } as const;
+
+/** Exit code for an outcome. */
+export function exitCodeFor(outcome: TaskOutcome): number {
+  return OUTCOME_CODES[outcome];
+}
+
+function changeLines(changes: NonNullable<TaskResult["changes"]>): string[] {
+  if (changes.totalCount === 0) return ["No files changed"];
+  const shown = changes.paths.slice(0, MAX_SHOWN_PATHS);
+  const lines = shown.map((change) => `  ${KIND_LETTERS[change.kind]} ${printable(change.path)}`);
+  const hidden = changes.totalCount - shown.length;
+  if (hidden > 0) lines.push(`  … ${hidden} more`);
+  return [`${changes.totalCount} file${changes.totalCount === 1 ? "" : "s"} changed:`, ...lines];
+}
+
+/** Lines about a result; `outFolder` is where the files are (empty: there are none). */
+export function renderSummary(result: TaskResult, options: { outFolder: string; style: Style }): string[] {
+  const { style, outFolder } = options;
+  const word = OUTCOME_WORDS[result.outcome];
+  const isDone = result.outcome === "done";
+  const lines = [isDone ? style.green(word) : style.red(`${word}: ${printable(result.cause)}`)];
+  if (result.changes !== null) {
+    lines.push(...changeLines(result.changes));
+    const { ignoredCount, refusedCount } = result.changes;
+    if (ignoredCount > 0) lines.push(`${ignoredCount} new ignored files are only in workspace.tar`);
+    if (refusedCount > 0) lines.push(`${refusedCount} unsafe entries of the guest's workspace were left out`);
+  }
+  const times = Object.entries(result.timesMs).map(([phase, ms]) =>
+    `${phase.replace("_", " ")} ${formatMs(ms)}`
+  );
+  if (times.length > 0) lines.push(style.dim(`Time: ${times.join(", ")}`));
+  if (outFolder !== "") lines.push(`Results are in ${outFolder}/`);
+  if (result.keptFolder !== undefined) {
+    lines.push(`The VM's disk and console output are in ${result.keptFolder}`);
+  }
+  return lines;
+}

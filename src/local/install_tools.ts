@@ -1,0 +1,33 @@
+/**
+ * Installs the host programs that are missing, once the user has agreed.
+ *
+ * @module
+ */
+
+import { installMissing, missingTools } from "../images/host_tools.ts";
+import { stateDir } from "../images/paths.ts";
+import { fixCommand, neededPurposes } from "./doctor.ts";
+import { chooseHost } from "./host_choice.ts";
+import { LocalError } from "./local_error.ts";
+
+/** Options of {@linkcode ensureTools}. */
+export interface EnsureToolsOptions {
+  /** the user has agreed on the command line */
+  readonly install: boolean;
+  /** asks the user; gives false where there is nobody to ask */
+  readonly confirm: (question: string) => boolean;
+  readonly onLine: (line: string) => void;
+}
+
+/** Makes sure that everything a task needs is installed. */
+export async function ensureTools(options: EnsureToolsOptions): Promise<void> {
+  const { kind } = await chooseHost(stateDir());
+  const missing = await missingTools(...neededPurposes(kind));
+  if (missing.length === 0) return;
+  const names = missing.map((tool) => tool.tool).join(", ");
+  const fix = fixCommand(missing) ?? "";
+  if (!options.install && !options.confirm(`Not installed: ${names}. Run "${fix}" now?`)) {
+    throw new LocalError("host", `Not installed: ${names}. Add --install, or run: ${fix}`);
+  }
+  await installMissing(missing, options.onLine);
+}

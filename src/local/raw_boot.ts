@@ -1,0 +1,224 @@
+/**
+ * `sandbox boot`: one VM from given files, with its serial console on this terminal and nothing around it. It
+ * runs on this machine's KVM, or in the emulated host, where the files go through the exchange folder.
+ *
+ * @module
+ */
+
+import { basename, join } from "node:path";
+import { exchangeDir, execInEmulatedHost, startEmulatedHost } from "../emulated/host.ts";
+import { stateDir } from "../images/paths.ts";
+import type { OnProgress } from "../images/progress.ts";
+import { toolEnv } from "../network/host_command.ts";
+import { LineSplitter } from "../session/line_splitter.ts";
+import { describeVmEnd, type VmEnd, vmmCommand } from "../session/vmm_process.ts";
+import { parseVmmEvent } from "../session/vmm_events.ts";
+import { MAX_LINE_BYTES, type VmConfig, VMM_EXIT, type VmmRequest } from "../vmm/protocol.ts";
+import { ConsoleKeys } from "./console_keys.ts";
+import { chooseHost, type HostKind } from "./host_choice.ts";
+import { LocalError } from "./local_error.ts";
+
+/** How long the guest has to power off once it is asked to, in `ms`. */
+const POWER_OFF_GRACE_MS = 10_000;
+/** Folder that the emulated host sees the exchange folder at. */
+const EXCHANGE_MOUNT = "/exchange";
+
+/** What to boot. */
+export interface RawBootOptions {
+  readonly kernel: string;
+  readonly initrd?: string | undefined;
+  readonly disk?: string | undefined;
+  readonly tap?: string | undefined;
+  readonly memoryMib: number;
+  readonly cmdline: string;
+  /** bytes typed by the user; its end leaves the guest running */
+  readonly input: ReadableStream<Uint8Array>;
+  readonly onOutput: (bytes: Uint8Array) => void;
+  readonly onProgress: OnProgress;
+  /** told right before the guest starts */
+  readonly onReady: () => void;
+  /** aborts: the guest is asked to power off, then killed */
+  readonly signal: AbortSignal;
+}
+
+/** How it ended. */
+export interface RawBootResult {
+  readonly end: VmEnd;
+  readonly host: HostKind;
+}
+
+/** A VMM process, here or in the emulated host. */
+interface VmmChild {
+  readonly stdin: WritableStream<Uint8Array>;
+  readonly stdout: ReadableStream<Uint8Array>;
+  readonly stderr: ReadableStream<Uint8Array>;
+  readonly status: Promise<{ readonly code: number }>;
+  kill(): void;
+}
+
+async function checkFile(what: string, path: string | undefined): Promise<void> {
+  if (path === undefined) return;
+  try {
+    if ((await Deno.stat(path)).isFile) return;
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.NotFound)) {
+      throw new LocalError("usage", `Cannot open ${what} "${path}"`);
+    }
+  }
+  throw new LocalError("usage", `There is no ${what} "${path}"`);
+}
+
+/** A disk whose first bytes say that it is qcow2, else raw. */
+async function diskFormat(path: string): Promise<"raw" | "qcow2"> {
+  using file = await Deno.open(path);
+  const magic = new Uint8Array(4);
+  await file.read(magic);
+  return magic[0] === 0x51 && magic[1] === 0x46 && magic[2] === 0x49 && magic[3] === 0xfb ? "qcow2" : "raw";
+}
+
+async function toConfig(
+  options: RawBootOptions,
+  place: (path: string) => Promise<string>,
+): Promise<VmConfig> {
+  const { kernel, initrd, disk, tap } = options;
+  return {
+    kernelPath: await place(kernel),
+    ...(initrd === undefined ? {} : { initrdPath: await place(initrd) }),
+    cmdline: options.cmdline,
+    memoryMib: options.memoryMib,
+    cpus: 1,
+    disks: disk === undefined ? [] : [{ path: await place(disk), format: await diskFormat(disk) }],
+    ...(tap === undefined ? {} : { net: { tap } }),
+  };
+}
+
+/** Makes a file visible in the emulated host: by a hard link, so that what the guest writes is written here. */
+async function shareFile(path: string, folder: string): Promise<string> {
+  const name = `${crypto.randomUUID().slice(0, 8)}-${basename(path)}`;
+  const target = join(exchangeDir(), folder, name);
+  try {
+    await Deno.link(await Deno.realPath(path), target);
+  } catch {
+    // Another file system: the guest gets a copy, and writes to that.
+    await Deno.copyFile(path, target);
+  }
+  return join(EXCHANGE_MOUNT, folder, name);
+}
+
+function spawnNative(): VmmChild {
+  const [program = "", ...args] = vmmCommand([]);
+  const own = Object.fromEntries(["HOME", "DENO_DIR", "XDG_CACHE_HOME"].flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  }));
+  const child = new Deno.Command(program, {
+    args,
+    clearEnv: true,
+    env: toolEnv(own),
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  return {
+    stdin: child.stdin,
+    stdout: child.stdout,
+    stderr: child.stderr,
+    status: child.status,
+    kill: () => child.kill("SIGKILL"),
+  };
+}
+
+/** Boots the VM and stays until it ends. */
+export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
+  await checkFile("kernel", options.kernel);
+  await checkFile("initrd", options.initrd);
+  await checkFile("disk", options.disk);
+  const { kind } = await chooseHost(stateDir(), { needsRoot: false });
+  if (kind === "native") {
+    const config = await toConfig(options, (path) => Deno.realPath(path));
+    return { end: await converse(spawnNative(), { ...options, config }), host: kind };
+  }
+  if (options.tap !== undefined) {
+    throw new LocalError(
+      "usage",
+      "Cannot use TAP device: this machine's KVM is not whole, and the emulated host has none",
+    );
+  }
+  const host = await startEmulatedHost({ onProgress: options.onProgress, signal: options.signal });
+  const folder = `boot-${crypto.randomUUID().slice(0, 8)}`;
+  await Deno.mkdir(join(exchangeDir(), folder), { recursive: true });
+  try {
+    const config = await toConfig(options, (path) => shareFile(path, folder));
+    const child = execInEmulatedHost(host, { argv: vmmCommand([]) });
+    return { end: await converse(child, { ...options, config }), host: kind };
+  } finally {
+    await Deno.remove(join(exchangeDir(), folder), { recursive: true });
+  }
+}
+
+/** Speaks the VMM's protocol with the console on both ends. */
+async function converse(
+  child: VmmChild,
+  options: RawBootOptions & { readonly config: VmConfig },
+): Promise<VmEnd> {
+  const writer = child.stdin.getWriter();
+  const send = async (request: VmmRequest): Promise<void> => {
+    // The VMM may be gone: its end is reported by its output, not by its input.
+    await writer.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`)).catch(() => {});
+  };
+  let killTimer: ReturnType<typeof setTimeout> | undefined;
+  const stop = (): void => {
+    killTimer = setTimeout(() => child.kill(), POWER_OFF_GRACE_MS + 5000);
+    void send({ type: "stop", graceMs: POWER_OFF_GRACE_MS });
+  };
+  const quit = (): void => {
+    killTimer = setTimeout(() => child.kill(), 3000);
+    void send({ type: "stop", graceMs: 0 });
+  };
+  options.signal.addEventListener("abort", stop, { once: true });
+  options.onReady();
+  void forwardKeys(options.input, { send, quit });
+  const stderr = new Response(child.stderr).text();
+  const splitter = new LineSplitter(MAX_LINE_BYTES, "throw");
+  let end: VmEnd | undefined;
+  try {
+    await send({ type: "start", config: options.config });
+    for await (const chunk of child.stdout) {
+      for (const line of splitter.push(chunk)) {
+        const event = parseVmmEvent(line);
+        if (event.type === "console") options.onOutput(Uint8Array.fromBase64(event.data));
+        else if (event.type === "stopped" || event.type === "failed") end ??= event;
+      }
+    }
+    const { code } = await child.status;
+    const message = (await stderr).trim().split("\n").slice(-3).join("; ");
+    return end ?? { type: "crashed", exitCode: code, message };
+  } finally {
+    clearTimeout(killTimer);
+    options.signal.removeEventListener("abort", stop);
+  }
+}
+
+async function forwardKeys(
+  input: ReadableStream<Uint8Array>,
+  actions: { readonly send: (request: VmmRequest) => Promise<void>; readonly quit: () => void },
+): Promise<void> {
+  const keys = new ConsoleKeys();
+  for await (const typed of input) {
+    const { toGuest, quit } = keys.push(typed);
+    if (toGuest.length > 0) await actions.send({ type: "console", data: toGuest.toBase64() });
+    if (quit) return actions.quit();
+  }
+}
+
+/** Exit code of the command line for the way a VM ended. */
+export function rawBootExitCode(end: VmEnd): number {
+  if (end.type === "stopped") return end.reason === "internal_error" ? 3 : 0;
+  if (end.type === "failed") return end.code === "config" || end.code === "kvm" ? VMM_EXIT.config : 3;
+  return 3;
+}
+
+/** The sentence about the end of a VM that was not orderly, or undefined. */
+export function rawBootComplaint(end: VmEnd): string | undefined {
+  return end.type === "stopped" && end.reason !== "internal_error" ? undefined : describeVmEnd(end);
+}

@@ -1,0 +1,172 @@
+/**
+ * One task on this machine from the user's wishes to the files in the output folder: finds a host, prepares
+ * the image, packs the workspace, submits, follows, fetches, and leaves nothing behind.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { startModelServer } from "../../test/support/model_server/model_server.ts";
+import type { TimedTaskEvent } from "../api/client.ts";
+import type { OnProgress } from "../images/progress.ts";
+import { AGENT_NAMES, findAgent } from "../session/agents.ts";
+import type { TaskResult } from "../session/task.ts";
+import type { HostKind } from "./host_choice.ts";
+import { LocalError } from "./local_error.ts";
+import { type LocalHost, openLocalHost } from "./local_host.ts";
+import { checkWorkspaceFolder, packWorkspace } from "./pack_workspace.ts";
+
+/** How long a cancelled task may take to be gone, in `ms`. */
+const CANCEL_LIMIT_MS = 20_000;
+const DEMO_KEY = "demo-key-not-a-secret";
+
+/** What the user wants. */
+export interface LocalTaskOptions {
+  readonly agent: string;
+  readonly prompt: string;
+  /** folder to give the agent (default: an empty workspace) */
+  readonly repo?: string | undefined;
+  /** folder for the results (default: a new one in the current folder) */
+  readonly out?: string | undefined;
+  readonly model?: string | undefined;
+  readonly memoryMib?: number | undefined;
+  readonly cpus?: number | undefined;
+  readonly timeoutMs?: number | undefined;
+  readonly modelUrl?: string | undefined;
+  readonly modelIdleTimeoutMs?: number | undefined;
+  readonly keep: boolean;
+  /** use the scripted model server in place of a provider */
+  readonly demo: boolean;
+  readonly alpineRootfs?: string | undefined;
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
+  readonly onEvent: (event: TimedTaskEvent) => void;
+  readonly onNotice: (message: string) => void;
+}
+
+/** What came of it. */
+export interface LocalTaskResult {
+  readonly result: TaskResult;
+  /** folder that the files are in */
+  readonly outFolder: string;
+}
+
+/** Contents of `result.json`. */
+export interface ResultDocument extends TaskResult {
+  readonly agent: string;
+  readonly prompt: string;
+  readonly host: HostKind;
+  readonly startedAt: string;
+  readonly endedAt: string;
+}
+
+/** The key and the address of the model's API, or an error that says what is missing. */
+function modelAccess(options: LocalTaskOptions, keyVariable: string): { apiKey?: string; modelUrl?: string } {
+  if (options.demo) return { apiKey: DEMO_KEY };
+  const apiKey = Deno.env.get(keyVariable)?.trim();
+  const { modelUrl } = options;
+  if (apiKey === undefined || apiKey === "") {
+    if (modelUrl !== undefined) return { modelUrl };
+    throw new LocalError("usage", `${keyVariable} is not set: set it, or use --demo to run without a key`);
+  }
+  return modelUrl === undefined ? { apiKey } : { apiKey, modelUrl };
+}
+
+function toStream(chunks: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
+  return ReadableStream.from(chunks) as ReadableStream<Uint8Array>;
+}
+
+/** Runs the task; a task that ends badly is a result, too. */
+export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTaskResult> {
+  const startedAt = new Date().toISOString();
+  const spec = findAgent(options.agent);
+  if (spec === undefined) {
+    throw new LocalError("usage", `There is no agent "${options.agent}"; known: ${AGENT_NAMES.join(", ")}`);
+  }
+  const access = modelAccess(options, spec.model.keyVariable);
+  if (options.repo !== undefined) await checkWorkspaceFolder(options.repo);
+
+  const { alpineRootfs, onProgress, signal } = options;
+  await using host = await openLocalHost({ spec, alpineRootfs, onProgress, signal });
+  const where = host.kind === "native" ? "this machine's KVM" : "the emulated KVM host";
+  options.onNotice(`Running on ${where}: ${host.reason}`);
+  signal.throwIfAborted();
+  const demo = options.demo ? startModelServer({ requiredKey: DEMO_KEY }) : undefined;
+  await using _ = { [Symbol.asyncDispose]: async () => await demo?.close() };
+  const modelUrl = demo === undefined ? access.modelUrl : `${demo.url}/v1`;
+
+  const { id, result } = await followTask(host, {
+    ...options,
+    access: {
+      apiKey: access.apiKey,
+      modelUrl: modelUrl === undefined ? undefined : host.toServerUrl(modelUrl),
+    },
+  });
+  await using __ = { [Symbol.asyncDispose]: async () => await host.client.remove(id) };
+  if (result.outcome === "cancelled") return { result, outFolder: "" };
+  const timesMs = { ...host.timesMs, ...result.timesMs, prepare: host.timesMs.prepare };
+  const document: ResultDocument = {
+    agent: options.agent,
+    prompt: options.prompt,
+    host: host.kind,
+    startedAt,
+    endedAt: new Date().toISOString(),
+    ...result,
+    timesMs,
+  };
+  const outFolder = options.out ?? `paddock-result-${id}`;
+  await writeResults(host, { id, outFolder, document });
+  return { result: document, outFolder };
+}
+
+async function followTask(
+  host: LocalHost,
+  options: LocalTaskOptions & {
+    readonly access: { readonly apiKey: string | undefined; readonly modelUrl: string | undefined };
+  },
+): Promise<{ id: string; result: TaskResult }> {
+  const { client } = host;
+  const { repo, signal, onNotice } = options;
+  let uploadId: string | undefined;
+  if (repo !== undefined) {
+    const archive = packWorkspace(repo, (path, reason) => onNotice(`Left out "${path}": ${reason}`));
+    uploadId = await client.upload(toStream(archive), signal);
+  }
+  const { id } = await client.submit({
+    agent: options.agent,
+    prompt: options.prompt,
+    model: options.model,
+    memoryMib: options.memoryMib,
+    cpus: options.cpus,
+    timeoutMs: options.timeoutMs,
+    modelIdleTimeoutMs: options.modelIdleTimeoutMs,
+    keep: options.keep,
+    attached: true,
+    uploadId,
+    ...options.access,
+  });
+  const giveUp = new AbortController();
+  const cancel = (): void => {
+    Deno.unrefTimer(setTimeout(() => giveUp.abort(), CANCEL_LIMIT_MS));
+    void client.cancel(id).catch(() => giveUp.abort());
+  };
+  if (signal.aborted) cancel();
+  else signal.addEventListener("abort", cancel, { once: true });
+  for await (const event of client.events(id, giveUp.signal)) {
+    options.onEvent(event);
+    if (event.type === "result") return { id, result: event.result };
+  }
+  throw new LocalError("host", "Task's events ended without a result");
+}
+
+async function writeResults(
+  host: LocalHost,
+  options: { readonly id: string; readonly outFolder: string; readonly document: ResultDocument },
+): Promise<void> {
+  const { id, outFolder, document } = options;
+  await Deno.mkdir(outFolder, { recursive: true });
+  await Deno.writeTextFile(join(outFolder, "result.json"), `${JSON.stringify(document, null, 2)}\n`);
+  await host.client.download(id, "patch", join(outFolder, "changes.patch"));
+  await host.client.download(id, "workspace", join(outFolder, "workspace.tar"));
+  await host.client.download(id, "transcript", join(outFolder, "transcript.jsonl"));
+}
