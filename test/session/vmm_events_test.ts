@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { parseVmmEvent, VmmProtocolError } from "../../src/session/vmm_events.ts";
+
+Deno.test("parseVmmEvent() reads every event of the protocol", () => {
+  assert.deepEqual(parseVmmEvent('{"type":"hello","pid":7}'), { type: "hello", pid: 7 });
+  assert.deepEqual(parseVmmEvent('{"type":"console","data":"aGk="}'), { type: "console", data: "aGk=" });
+  const stopped = { type: "stopped", reason: "poweroff", exits: { io: 3 } };
+  assert.deepEqual(parseVmmEvent(JSON.stringify(stopped)), stopped);
+  const failed = { type: "failed", code: "kvm", message: "no" };
+  assert.deepEqual(parseVmmEvent(JSON.stringify(failed)), failed);
+});
+
+Deno.test("parseVmmEvent() rejects what is not an event", () => {
+  const lines = [
+    "",
+    "garbage",
+    "null",
+    "[]",
+    "7",
+    "{}",
+    '{"type":"__proto__"}',
+    '{"type":"hello","pid":"7"}',
+    '{"type":"console","data":7}',
+    '{"type":"stopped","reason":"won","exits":{}}',
+    '{"type":"stopped","reason":"reset","exits":{"io":"many"}}',
+    '{"type":"failed","code":"fine","message":""}',
+    '{"type":"started","timings":{}}',
+  ];
+  for (const line of lines) assert.throws(() => parseVmmEvent(line), VmmProtocolError, line);
+});
