@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { createApp } from "../api/app.ts";
+import { openTaskService } from "../api/task_service.ts";
 import { sourceDir, stateDir } from "../images/paths.ts";
 import type { HostInfo } from "./exec_protocol.ts";
 import { running, serveExec } from "./host_exec.ts";
@@ -11,16 +13,8 @@ import { sourceStamp } from "./source_stamp.ts";
 
 const token = Deno.env.get("PADDOCK_TOKEN") ?? "";
 const stamp = await sourceStamp(sourceDir());
-// deno-lint-ignore no-explicit-any
-let service: any = { activeCount: 0, close: async () => {} }, app: any = { fetch: () => new Response("no api", { status: 404 }) };
-try {
-  const { openTaskService } = await import("../api/" + "task_service.ts");
-  const { createApp } = await import("../api/" + "app.ts");
-  service = await openTaskService({ stateDir: stateDir() });
-  app = createApp({ service, token });
-} catch (e) {
-  console.error("API not loaded:", e);
-}
+const service = await openTaskService({ stateDir: stateDir() });
+const app = createApp({ service, token });
 const startedMs = performance.now();
 
 Deno.serve(

@@ -78,6 +78,7 @@ function failure(argv: readonly string[], status: Deno.CommandStatus, tail: stri
     "command_failed",
     `${argv[0] ?? ""} ended with ${how}${last === "" ? "" : `:\n${last}`}`,
     `Command: ${argv.join(" ").slice(0, 400)}`,
+    { output: text },
   );
 }
 

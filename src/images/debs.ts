@@ -164,7 +164,7 @@ async function apt(
   } catch (error) {
     if (!(error instanceof ImageError) || error.code !== "command_failed") throw error;
     const unknown = /Unable to locate package (\S+)|Package '?(\S+?)'? has no installation candidate/.exec(
-      error.message,
+      error.output,
     );
     if (unknown !== null) {
       const name = unknown[1] ?? unknown[2] ?? "";
@@ -177,7 +177,7 @@ async function apt(
     }
     if (
       /Could not (resolve|connect)|Failed to fetch|Unable to connect|Connection (failed|refused|timed out)/i
-        .test(error.message)
+        .test(error.output)
     ) {
       throw new ImageError(
         "unreachable",

@@ -30,11 +30,19 @@ export class ImageError extends Error {
   /** what the user can do about it, one sentence */
   readonly hint: string;
 
-  /** @param hint what the user can do about it */
-  constructor(code: ImageErrorCode, message: string, hint: string, options?: ErrorOptions) {
-    super(message, options);
+  /** end of what a failed program printed */
+  readonly output: string;
+
+  constructor(
+    code: ImageErrorCode,
+    message: string,
+    hint: string,
+    options: ErrorOptions & { output?: string } = {},
+  ) {
+    super(message, options.cause === undefined ? {} : { cause: options.cause });
     this.code = code;
     this.hint = hint;
+    this.output = options.output ?? "";
   }
 }
 

@@ -26,6 +26,9 @@ export interface NpmOptions {
   readonly onBytes?: (done: number) => void;
 }
 
+/** npm's codes for a registry that does not answer. */
+const UNREACHABLE = /^(ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ENET|EHOST|ERR_SOCKET|EIDLETIMEOUT|FETCH_ERROR)/;
+
 /** How often the growing download is looked at, in `ms`. */
 const PROGRESS_MS = 500;
 
@@ -110,7 +113,8 @@ async function pack(work: string, wanted: NpmPackage, options: NpmOptions): Prom
 function explain(error: unknown, wanted: NpmPackage): unknown {
   if (!(error instanceof ImageError) || error.code !== "command_failed") return error;
   const name = `${wanted.name}@${wanted.version}`;
-  if (/\bE404\b|ETARGET|notarget/.test(error.message)) {
+  const code = /npm error code (\S+)/i.exec(error.output)?.[1] ?? "";
+  if (/^(E404|ETARGET|ENOVERSIONS)$/.test(code)) {
     return new ImageError(
       "unreachable",
       `The npm registry has no ${name}`,
@@ -118,20 +122,16 @@ function explain(error: unknown, wanted: NpmPackage): unknown {
       { cause: error },
     );
   }
-  if (
-    /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ECONNRESET|ENETUNREACH|EHOSTUNREACH|network/i.test(
-      error.message,
-    )
-  ) {
+  if (UNREACHABLE.test(code)) {
     const hint = "Check the network, and `npm config get registry`";
     return new ImageError(
       "unreachable",
-      `The npm registry does not answer (for ${name}): ${error.message}`,
+      `The npm registry does not answer (${code}, for ${name})`,
       hint,
       { cause: error },
     );
   }
-  if (/EINTEGRITY/.test(error.message)) return badChecksum(name, error);
+  if (code === "EINTEGRITY") return badChecksum(name, error);
   return error;
 }
 

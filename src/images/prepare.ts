@@ -91,13 +91,11 @@ function fromEntry(entry: IndexEntry): PreparedImage {
 
 type Step = <T>(name: string, message: string, body: (name: string) => Promise<T>) => Promise<T>;
 
-const STEP_COUNT = 4;
-
-function stepper(onProgress: OnProgress): Step {
+function stepper(onProgress: OnProgress, count: number): Step {
   let index = 0;
   return async (step, message, body) => {
     const started = performance.now();
-    onProgress({ type: "step", step, message, index: ++index, count: STEP_COUNT });
+    onProgress({ type: "step", step, message, index: ++index, count });
     const result = await body(step);
     onProgress({ type: "done", step, ms: Math.round(performance.now() - started) });
     return result;
@@ -120,7 +118,7 @@ async function build(
       "Run the command with sudo",
     );
   }
-  const step = stepper(onProgress);
+  const step = stepper(onProgress, given === undefined ? 4 : 3);
   const bytes = (name: string) => (done: number, total?: number): void =>
     onProgress({
       type: "progress",
