@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { AgentEvent, AgentSpec } from "../../agent-images/agent_spec.ts";
+import type { AgentEvent, AgentSpec, AgentTask } from "../../agent-images/agent_spec.ts";
 import type { GuestClient, GuestExit } from "./guest_client.ts";
 import { LineSplitter } from "./line_splitter.ts";
 import type { TokenUsage } from "./task.ts";
@@ -49,7 +49,7 @@ export interface AgentRunFacts {
 export interface AgentRunOptions {
   readonly guest: GuestClient;
   readonly spec: AgentSpec;
-  readonly task: { readonly prompt: string; readonly gatewayUrl: string; readonly model?: string };
+  readonly task: AgentTask;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   /** settles when the VM is gone */

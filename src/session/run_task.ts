@@ -49,6 +49,11 @@ export interface RunTaskOptions {
   readonly onEvent: (event: TaskEvent) => void;
 }
 
+/** A model's address as gateway paths are appended to it: they begin with the version that users' URLs end in. */
+function providerBase(url: string): string {
+  return url.replace(/\/+$/, "").replace(/\/v1$/, "");
+}
+
 /** A task while it runs: collects what the result will say. */
 class TaskRun {
   readonly #options: RunTaskOptions;
@@ -121,7 +126,7 @@ class TaskRun {
       memoryMib: request.memoryMib ?? spec.memoryMib,
       cpus: request.cpus,
       bootTimeoutMs: BOOT_TIMEOUT_MS,
-      upstream: { baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, key },
+      upstream: { baseUrl: providerBase(request.modelUrl ?? baseUrl), paths, key },
       ...(modelIdleTimeoutMs === undefined ? {} : { gatewayLimits: { idleTimeoutMs: modelIdleTimeoutMs } }),
       onGateway: (decision) => {
         this.#lastDecision = decision;
@@ -142,11 +147,16 @@ class TaskRun {
 
   #runAgent(session: Session): Promise<AgentRunFacts> {
     const { request, spec, folder, signal, onEvent } = this.#options;
-    const { prompt, model, timeoutMs } = request;
+    const { prompt, model, timeoutMs, modelIdleTimeoutMs } = request;
     return runAgent({
       guest: session.guest,
       spec,
-      task: { prompt, gatewayUrl: GATEWAY_URL, ...(model === undefined ? {} : { model }) },
+      task: {
+        prompt,
+        gatewayUrl: GATEWAY_URL,
+        ...(model === undefined ? {} : { model }),
+        ...(modelIdleTimeoutMs === undefined ? {} : { idleTimeoutMs: modelIdleTimeoutMs }),
+      },
       timeoutMs,
       signal,
       vmEnded: session.ended,

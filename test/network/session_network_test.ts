@@ -33,7 +33,7 @@ async function inside(network: SessionNetwork, script: string): Promise<{ code: 
 Deno.test({
   name: `createNetwork() makes a namespace with a TAP device, a filter and no route out${suffix}`,
   ignore,
-  async fn() {
+  async fn(): Promise<void> {
     const name = namespaceName("test1");
     await removeNetwork(name);
     const network = await createNetwork(name);
@@ -68,7 +68,7 @@ async function plugGuest(network: SessionNetwork, guestName: string): Promise<Se
 Deno.test({
   name: `a guest reaches the gateway through startRelay(), and nothing else, and is refused at once${suffix}`,
   ignore,
-  async fn() {
+  async fn(): Promise<void> {
     const folder = await Deno.makeTempDir();
     const names = [namespaceName("test2"), namespaceName("test3")] as const;
     await removeNetwork(names[0]);
@@ -109,7 +109,7 @@ Deno.test({
 Deno.test({
   name: `a network is made and removed in well under a second${suffix}`,
   ignore,
-  async fn() {
+  async fn(): Promise<void> {
     const name = namespaceName("test4");
     const start = performance.now();
     await createNetwork(name);

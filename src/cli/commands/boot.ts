@@ -5,7 +5,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { rawBoot, rawBootComplaint, rawBootExitCode } from "../../local/raw_boot.ts";
+import { rawBoot, rawBootComplaint, rawBootExitCode, type RawBootOptions } from "../../local/raw_boot.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { ProgressDisplay } from "../progress_display.ts";
 import { parseSizeMib } from "../quantities.ts";
@@ -23,8 +23,14 @@ const OPTIONS = {
   append: { type: "string", short: "a" },
 } as const;
 
+/** What the command line asks for. */
+export type BootArguments = Pick<
+  RawBootOptions,
+  "kernel" | "initrd" | "disk" | "tap" | "memoryMib" | "cmdline"
+>;
+
 /** Reads the command line. */
-export function parseBootArguments(args: readonly string[]) {
+export function parseBootArguments(args: readonly string[]): BootArguments {
   const { values } = parseArgs({ args: [...args], options: OPTIONS });
   const { kernel, initrd, disk, tap, memory, append } = values;
   if (kernel === undefined) throw new UsageError("A kernel is needed: sandbox boot -k KERNEL");

@@ -7,7 +7,7 @@
 import { parseArgs } from "node:util";
 import type { TimedTaskEvent } from "../../api/client.ts";
 import { ensureTools } from "../../local/install_tools.ts";
-import { runLocalTask } from "../../local/run_local_task.ts";
+import { type LocalTaskOptions, runLocalTask } from "../../local/run_local_task.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { ProgressDisplay } from "../progress_display.ts";
 import { parseCount, parseDurationMs, parseSizeMib } from "../quantities.ts";
@@ -43,8 +43,15 @@ function parseModelUrl(text: string): string {
   throw new UsageError(`--model-url must be an http or https URL: received "${text}"`);
 }
 
+/** What the command line asks for. */
+export interface RunArguments
+  extends Omit<LocalTaskOptions, "signal" | "onProgress" | "onEvent" | "onNotice"> {
+  readonly json: boolean;
+  readonly install: boolean;
+}
+
 /** Reads the command line. */
-export function parseRunArguments(args: readonly string[]) {
+export function parseRunArguments(args: readonly string[]): RunArguments {
   const { values, positionals } = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
   const [agent, prompt = values.demo ? DEMO_PROMPT : undefined, ...rest] = positionals;
   if (agent === undefined || prompt === undefined || prompt.trim() === "") {

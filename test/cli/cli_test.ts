@@ -1,0 +1,161 @@
+import assert from "node:assert/strict";
+import { describeFailure } from "../../src/cli/main.ts";
+import { parseBootArguments } from "../../src/cli/commands/boot.ts";
+import { parseRunArguments } from "../../src/cli/commands/run.ts";
+import { printable } from "../../src/cli/printable.ts";
+import { ProgressDisplay } from "../../src/cli/progress_display.ts";
+import {
+  formatBytes,
+  formatMs,
+  parseCount,
+  parseDurationMs,
+  parseSizeMib,
+} from "../../src/cli/quantities.ts";
+import { renderEvent } from "../../src/cli/render_event.ts";
+import { exitCodeFor } from "../../src/cli/summary.ts";
+import { UsageError } from "../../src/cli/usage_error.ts";
+
+const PLAIN = { bold: String, dim: String, red: String, green: String };
+
+Deno.test("parseDurationMs() reads durations and refuses the rest", () => {
+  assert.deepEqual(["90", "90s", "1.5m", "2h", "500ms"].map((text) => parseDurationMs("-t", text)), [
+    90_000,
+    90_000,
+    90_000,
+    7_200_000,
+    500,
+  ]);
+  for (const text of ["", "0", "-1s", "1d", "s", "1e3", "∞"]) {
+    assert.throws(() => parseDurationMs("--timeout", text), UsageError, text);
+  }
+});
+
+Deno.test("parseSizeMib() reads sizes and refuses the rest", () => {
+  assert.deepEqual(["512M", "4G", "1024", "2GiB", "512mb"].map((text) => parseSizeMib("-m", text)), [
+    512,
+    4096,
+    1024,
+    2048,
+    512,
+  ]);
+  for (const text of ["", "0", "-4G", "4T", "1.5G", "G"]) {
+    assert.throws(() => parseSizeMib("-m", text), UsageError, text);
+  }
+});
+
+Deno.test("parseCount() takes whole numbers from 1", () => {
+  assert.equal(parseCount("--cpus", "2"), 2);
+  for (const text of ["0", "-1", "1.5", "two", ""]) {
+    assert.throws(() => parseCount("--cpus", text), UsageError);
+  }
+});
+
+Deno.test("parseRunArguments() reads a full command line", () => {
+  const args = ["codex", "fix it", "--repo", ".", "--memory", "2G", "--timeout", "10m", "--keep", "--json"];
+  const parsed = parseRunArguments(args);
+  assert.deepEqual(
+    [parsed.agent, parsed.prompt, parsed.repo, parsed.memoryMib, parsed.timeoutMs, parsed.keep, parsed.json],
+    ["codex", "fix it", ".", 2048, 600_000, true, true],
+  );
+});
+
+Deno.test("parseRunArguments() needs a prompt, except for a demo", () => {
+  assert.throws(() => parseRunArguments([]), UsageError);
+  assert.throws(() => parseRunArguments(["codex"]), UsageError);
+  assert.throws(() => parseRunArguments(["codex", " "]), UsageError);
+  assert.throws(() => parseRunArguments(["codex", "fix", "it"]), UsageError);
+  assert.ok(parseRunArguments(["codex", "--demo"]).prompt.length > 0);
+});
+
+Deno.test("bad usage is one line and exit code 2", () => {
+  const attempts: [() => unknown, RegExp][] = [
+    [() => parseRunArguments(["codex", "x", "--frobnicate"]), /--frobnicate/],
+    [() => parseRunArguments(["codex", "x", "--memory"]), /memory/],
+    [() => parseRunArguments(["codex", "x", "--model-url", "ftp://x"]), /--model-url/],
+    [() => parseRunArguments(["codex", "--demo", "--model-url", "http://x"]), /exclude/],
+    [() => parseBootArguments([]), /kernel/],
+    [() => parseBootArguments(["-k", "x", "-z"]), /-z/],
+    [() => parseBootArguments(["-k", "x", "stray"]), /stray/],
+    [() => parseBootArguments(["-k", "x", "-m", "lots"]), /-m/],
+  ];
+  for (const [attempt, reason] of attempts) {
+    try {
+      attempt();
+      assert.fail("nothing was refused");
+    } catch (error) {
+      const { line, code } = describeFailure(error);
+      assert.equal(code, 2, line);
+      assert.match(line, reason);
+      assert.ok(!line.includes("\n"));
+    }
+  }
+});
+
+Deno.test("parseBootArguments() reads the seed's command line", () => {
+  const parsed = parseBootArguments([
+    "-k",
+    "bzImage",
+    "-i",
+    "rd",
+    "-d",
+    "disk",
+    "-t",
+    "tap3",
+    "-m",
+    "4G",
+    "-a",
+    "quiet",
+  ]);
+  assert.deepEqual(parsed, {
+    kernel: "bzImage",
+    initrd: "rd",
+    disk: "disk",
+    tap: "tap3",
+    memoryMib: 4096,
+    cmdline: "quiet",
+  });
+});
+
+Deno.test("printable() leaves nothing that moves the cursor or types for the user", () => {
+  assert.equal(
+    printable("a\x1b[2J\x1b[1;31mb\x1b]0;title\x07c\x1b]52;c;cGF5\x1b\\d\x9b5ne\u202ef\r\ng\rh\x08\ti"),
+    "abcd5nef\ng\nh\ti",
+  );
+});
+
+Deno.test("renderEvent() shows what the agent does, with its output cut", () => {
+  const call = { type: "tool_call", id: "1", name: "shell", input: "ls" } as const;
+  assert.deepEqual(renderEvent({ type: "agent", event: call }, PLAIN), ["$ ls"]);
+  const output = Array.from({ length: 50 }, (_, at) => `line ${at}`).join("\n");
+  const result = { type: "tool_result", id: "1", output, exitCode: 7, ok: false } as const;
+  const lines = renderEvent({ type: "agent", event: result }, PLAIN);
+  assert.equal(lines.length, 22);
+  assert.equal(lines.at(-1), "  failed with exit code 7");
+});
+
+Deno.test("exitCodeFor() gives each outcome its documented code", () => {
+  const outcomes = ["done", "agent_failed", "host_failed", "timeout", "cancelled"] as const;
+  assert.deepEqual(outcomes.map(exitCodeFor), [0, 1, 3, 4, 130]);
+});
+
+Deno.test("ProgressDisplay prints plain lines where there is no terminal", () => {
+  let text = "";
+  const display = new ProgressDisplay({ isTerminal: false, write: (piece) => void (text += piece) });
+  display.show({ type: "step", step: "kernel", message: "Building the kernel", index: 1, count: 3 });
+  display.show({ type: "done", step: "kernel", ms: 61_000 });
+  assert.equal(text, "[1/3] Building the kernel\nBuilding the kernel: done in 1 min 1 s\n");
+});
+
+Deno.test("ProgressDisplay draws a bar on a terminal and takes it away", () => {
+  let text = "";
+  const display = new ProgressDisplay({ isTerminal: true, write: (piece) => void (text += piece) });
+  display.show({ type: "progress", step: "x", done: 512, total: 1024, unit: "bytes" });
+  display.line("next");
+  assert.match(text, /\[#{12}\.{12}\] 512 B of 1\.0 KiB/);
+  assert.ok(text.endsWith("\r\x1b[Knext\n"));
+});
+
+Deno.test("formatMs() and formatBytes() are short", () => {
+  assert.deepEqual([900, 1500, 61_000].map(formatMs), ["900 ms", "1.5 s", "1 min 1 s"]);
+  assert.deepEqual([10, 2048, 3 * 2 ** 20].map(formatBytes), ["10 B", "2.0 KiB", "3.0 MiB"]);
+});

@@ -1,0 +1,200 @@
+import assert from "node:assert/strict";
+import { GuestOperationError } from "../../src/session/guest_connection.ts";
+import { GuestClient, type GuestCommand } from "../../src/session/guest_client.ts";
+import { readFileChunks } from "../../src/session/workspace_scan.ts";
+
+/** The guest's real init, built for this machine; without a compiler for it there is nothing to talk to. */
+function buildInit(folder: string): string | undefined {
+  const source = new URL("../../guest-module/init/", import.meta.url).pathname;
+  const files = Array.from(Deno.readDirSync(source), (entry) => entry.name).filter((name) =>
+    name.endsWith(".c")
+  );
+  const path = `${folder}/paddock-init`;
+  try {
+    const args = ["-static", "-O1", "-std=gnu17", "-o", path, ...files.map((name) => source + name)];
+    return new Deno.Command("musl-gcc", { args, stderr: "null" }).outputSync().success ? path : undefined;
+  } catch {
+    // musl-gcc is not installed
+    return undefined;
+  }
+}
+
+const buildFolder = Deno.makeTempDirSync();
+const initPath = buildInit(buildFolder);
+globalThis.addEventListener("unload", () => Deno.removeSync(buildFolder, { recursive: true }));
+const ignore = initPath === undefined;
+const suffix = ignore ? " (skipped: needs musl-gcc)" : "";
+
+/** Plays the VMM's part: greets on one socket as its vsock device does, and passes on to the init's. */
+async function serveHandshake(listener: Deno.UnixListener, target: string): Promise<void> {
+  for await (const conn of listener) {
+    void (async () => {
+      const greeting = new Uint8Array(64);
+      await conn.read(greeting);
+      await conn.write(new TextEncoder().encode("OK 7\n"));
+      const init = await Deno.connect({ transport: "unix", path: target });
+      await Promise.allSettled([
+        conn.readable.pipeTo(init.writable),
+        init.readable.pipeTo(conn.writable),
+      ]);
+    })();
+  }
+}
+
+async function withGuest(use: (guest: GuestClient, folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  const socket = `${folder}/init.sock`;
+  const child = new Deno.Command(initPath ?? "", { args: ["--serve-unix", socket], stdin: "null" }).spawn();
+  for (let tries = 0; tries < 100; tries++) {
+    if (await Deno.stat(socket).then(() => true, () => false)) break;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const listener = Deno.listen({ transport: "unix", path: `${folder}/v.sock` });
+  const serving = serveHandshake(listener, socket);
+  try {
+    await use(new GuestClient(`${folder}/v.sock`), folder);
+  } finally {
+    listener.close();
+    await serving.catch(() => {});
+    child.kill("SIGKILL");
+    await child.status;
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Runs a shell script through the guest and collects what it printed. */
+async function shell(
+  guest: GuestClient,
+  script: string,
+  change: Partial<GuestCommand> = {},
+): Promise<{ stdout: string; stderr: string; exit: unknown }> {
+  const decoder = new TextDecoder();
+  const output = { stdout: "", stderr: "" };
+  const process = await guest.exec({
+    argv: ["/bin/sh", "-c", script],
+    env: { PATH: "/usr/bin:/bin" },
+    cwd: "/",
+    user: "root",
+    onStdout: (chunk) => void (output.stdout += decoder.decode(chunk)),
+    onStderr: (chunk) => void (output.stderr += decoder.decode(chunk)),
+    ...change,
+  });
+  const exit = await process.exit;
+  return { ...output, exit };
+}
+
+const testGuest = (name: string, fn: () => Promise<void>): void =>
+  Deno.test({ name: name + suffix, ignore, sanitizeOps: false, sanitizeResources: false, fn });
+
+testGuest("GuestClient.exec() keeps stdout, stderr and the exit code apart", async () => {
+  await withGuest(async (guest) => {
+    const decoder = new TextDecoder();
+    let stdout = "";
+    let stderr = "";
+    const process = await guest.exec({
+      argv: ["sh", "-c", 'echo "$A"; pwd; echo err >&2; exit 7'],
+      env: { PATH: "/usr/bin:/bin", A: "x y" },
+      cwd: "/usr",
+      user: "root",
+      onStdout: (chunk) => void (stdout += decoder.decode(chunk)),
+      onStderr: (chunk) => void (stderr += decoder.decode(chunk)),
+    });
+    assert.deepEqual(await process.exit, { exitCode: 7, signal: null, timedOut: false });
+    assert.deepEqual([stdout, stderr], ["x y\n/usr\n", "err\n"]);
+  });
+});
+
+testGuest("GuestClient.exec() carries signals to the command", async () => {
+  await withGuest(async (guest) => {
+    const running = Promise.withResolvers<void>();
+    const process = await guest.exec({
+      argv: ["/bin/sh", "-c", "echo up; exec sleep 60"],
+      env: { PATH: "/usr/bin:/bin" },
+      cwd: "/",
+      user: "root",
+      onStdout: () => running.resolve(),
+      onStderr: () => {},
+    });
+    await running.promise;
+    await process.signal(15);
+    assert.deepEqual(await process.exit, { exitCode: null, signal: 15, timedOut: false });
+  });
+});
+
+testGuest("GuestClient.exec() delivers a large output whole to a slow reader", async () => {
+  await withGuest(async (guest) => {
+    let byteCount = 0;
+    const { exit } = await shell(guest, "head -c 5000000 /dev/zero", {
+      onStdout: async (chunk) => {
+        byteCount += chunk.length;
+        if (byteCount % 7 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      },
+    });
+    assert.deepEqual(exit, { exitCode: 0, signal: null, timedOut: false });
+    assert.equal(byteCount, 5_000_000);
+  });
+});
+
+testGuest("GuestClient.exec() reports a command that cannot be started", async () => {
+  await withGuest(async (guest) => {
+    const process = await guest.exec({
+      argv: ["/no/such/program"],
+      env: {},
+      cwd: "/",
+      user: "root",
+      onStdout: () => {},
+      onStderr: () => {},
+    });
+    await assert.rejects(process.exit, GuestOperationError);
+  });
+});
+
+testGuest("GuestClient.put() and get() carry a tree with links, modes and odd names", async () => {
+  await withGuest(async (guest, folder) => {
+    const make =
+      `mkdir -p in/deep in/empty; echo a > "in/a file"; printf '#!/bin/sh\\n' > in/deep/run; chmod 755 in/deep/run
+      ln -s deep/run in/link; ln in/deep/run in/hard; head -c 100000 /dev/urandom > in/bin; : > in/none
+      n=$(printf 'n%.0s' $(seq 120)); mkdir -p in/$n/$n; echo long > in/$n/$n/f; tar -C in -cf in.tar .`;
+    const made = await new Deno.Command("sh", { args: ["-ec", make], cwd: folder }).output();
+    assert.equal(made.code, 0);
+    await guest.put(readFileChunks(`${folder}/in.tar`), { path: `${folder}/out` });
+    using back = await Deno.open(`${folder}/back.tar`, { write: true, createNew: true });
+    for await (const chunk of guest.get(`${folder}/out`, 10_000_000)) {
+      for (let at = 0; at < chunk.length;) at += await back.write(chunk.subarray(at));
+    }
+    const compare =
+      `diff -r --no-dereference in out; mkdir again; tar -C again -xf back.tar; diff -r --no-dereference in again
+      test -x again/deep/run; test -d again/empty; test "$(readlink again/link)" = deep/run`;
+    const compared = await new Deno.Command("sh", { args: ["-ec", compare], cwd: folder }).output();
+    assert.equal(
+      compared.code,
+      0,
+      new TextDecoder().decode(compared.stdout) + new TextDecoder().decode(compared.stderr),
+    );
+  });
+});
+
+testGuest("GuestClient.get() stops at its limit", async () => {
+  await withGuest(async (guest, folder) => {
+    await Deno.mkdir(`${folder}/big`);
+    await Deno.writeFile(`${folder}/big/file`, new Uint8Array(1_000_000));
+    await assert.rejects(async () => {
+      for await (const _ of guest.get(`${folder}/big`, 100_000)) { /* read on */ }
+    });
+  });
+});
+
+testGuest("GuestClient.put() reports why the guest refuses an archive", async () => {
+  await withGuest(async (guest, folder) => {
+    async function* rubbish(): AsyncGenerator<Uint8Array> {
+      for (let count = 0; count < 100; count++) {
+        yield await Promise.resolve(new Uint8Array(20_000).fill(0x41));
+      }
+    }
+    await assert.rejects(guest.put(rubbish(), { path: `${folder}/out` }), GuestOperationError);
+  });
+});
+
+testGuest("GuestClient.ping() is answered", async () => {
+  await withGuest((guest) => guest.ping());
+});
