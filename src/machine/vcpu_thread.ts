@@ -45,7 +45,7 @@ export class VcpuThread {
         case "console":
           return onConsole();
         case "ended":
-          return ended.resolve(data);
+          return ended.resolve(data.end);
         case "stopped":
           this.#alive = false;
           return stopped.resolve(data.exits);

@@ -35,7 +35,7 @@ const scope = self as unknown as {
 scope.onmessage = ({ data }) => {
   const exits = new ExitCounts();
   const end = run(data, exits);
-  if (end !== undefined) scope.postMessage({ type: "ended", ...end });
+  if (end !== undefined) scope.postMessage({ type: "ended", end });
   scope.postMessage({ type: "stopped", exits: exits.toRecord() });
   scope.close();
 };

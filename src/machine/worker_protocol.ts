@@ -8,9 +8,10 @@
  * @module
  */
 
-import type { StopReason, VmConfig } from "../vmm/protocol.ts";
 import type { CpuidEntry } from "../kvm/cpuid.ts";
+import type { VmConfig } from "../vmm/protocol.ts";
 import { MAX_CPUS, MAX_VIRTIO_DEVICES } from "./layout.ts";
+import type { VcpuEnd } from "./vcpu_loop.ts";
 
 // --- Shared words
 
@@ -86,6 +87,6 @@ export type VcpuReport =
   /** serial output waits */
   | { readonly type: "console" }
   /** the guest ended, or KVM could not go on */
-  | { readonly type: "ended"; readonly reason: StopReason; readonly detail?: string }
+  | { readonly type: "ended"; readonly end: VcpuEnd }
   /** out of KVM_RUN for good */
   | { readonly type: "stopped"; readonly exits: Readonly<Record<string, number>> };
