@@ -32,7 +32,7 @@ function vmTest(
   Deno.test({
     name: noKvm ? `${name} (skipped: no /dev/kvm)` : name,
     ignore: noKvm,
-    async fn() {
+    async fn(): Promise<void> {
       const path = kernel(...code);
       try {
         await using vmm = new TestVmm();
