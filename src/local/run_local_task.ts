@@ -58,6 +58,8 @@ export interface ResultDocument extends TaskResult {
   readonly host: HostKind;
   readonly startedAt: string;
   readonly endedAt: string;
+  /** with the time that it took to have a host */
+  readonly timesMs: TaskResult["timesMs"] & { readonly host: number };
 }
 
 /** The key and the address of the model's API, or an error that says what is missing. */
