@@ -1,0 +1,148 @@
+/**
+ * Runs everything: format, lint, types, then all tests, with the counts of all of them in the last line. Installs what
+ * is missing first (Debian packages, as root), so that a bare machine needs nothing else.
+ *
+ *     deno task test [--only PART]      PART: static, unit, boot, e2e
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
+import { HOST_TOOLS } from "../src/images/host_tools.ts";
+import { hasTool } from "./support/command.ts";
+
+/** Programs that only the tests use. */
+const TEST_TOOLS = [
+  { tool: "cc", debianPackage: "gcc" },
+  { tool: "qemu-img", debianPackage: "qemu-utils" },
+  { tool: "script", debianPackage: "bsdutils" },
+] as const;
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+/** Alpine's release file where the CDN cannot be reached: laid beside the project by whoever runs the tests. */
+const ALPINE_BESIDE = fileURLToPath(
+  new URL("../../shared/alpine/alpine-minirootfs-3.20.3-x86_64.tar.gz", import.meta.url),
+);
+const PERMISSIONS = ["read", "write", "run", "net", "env", "sys", "ffi"].map((name) => `--allow-${name}`);
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+interface Part {
+  readonly name: "static" | "unit" | "boot" | "e2e";
+  run(): Promise<Counts>;
+}
+
+const PARTS: readonly Part[] = [
+  { name: "static", run: runStatic },
+  { name: "unit", run: () => runTests(["--ignore=test/boot,test/e2e", "test"]) },
+  { name: "boot", run: () => runTests(["test/boot"]) },
+  { name: "e2e", run: () => runTests(["test/e2e"]) },
+];
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false; // absent
+  }
+}
+
+/** Installs the Debian packages of programs that are not there. */
+async function installTools(): Promise<void> {
+  const missing = [...HOST_TOOLS, ...TEST_TOOLS].filter((entry) =>
+    !hasTool(entry.tool) && !("paths" in entry && entry.paths?.some(isFile))
+  );
+  const packages = [...new Set(missing.map(({ debianPackage }) => debianPackage))];
+  if (packages.length === 0) return;
+  console.log(`Installing ${packages.join(" ")}`);
+  for (const args of [["update"], ["install", "-y", "--no-install-recommends", ...packages]]) {
+    const { code } = await new Deno.Command("apt-get", {
+      args: ["-qq", "-o", "Dpkg::Use-Pty=0", ...args],
+      env: { DEBIAN_FRONTEND: "noninteractive" },
+      stdin: "null",
+      stdout: "null",
+    }).output();
+    if (code !== 0) {
+      console.error(
+        `Cannot install packages: run apt-get install ${packages.join(" ")} as root, then try again`,
+      );
+      Deno.exit(2);
+    }
+  }
+}
+
+/** Formatting, lint, types: each counts as one test. */
+async function runStatic(): Promise<Counts> {
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  const folders = ["src", "devices", "agent-images", "test"];
+  for (const args of [["fmt", "--check"], ["lint"], ["check", ...folders]]) {
+    const { code } = await new Deno.Command(Deno.execPath(), {
+      args: [args[0] ?? "", "--quiet", ...args.slice(1)],
+      cwd: ROOT,
+    })
+      .spawn().status;
+    console.log(`deno ${args.join(" ")} ... ${code === 0 ? "ok" : "FAILED"}`);
+    if (code === 0) counts.passed++;
+    else counts.failed++;
+  }
+  return counts;
+}
+
+/** One `deno test`, its output shown as it comes, its counts read from its last line. */
+async function runTests(args: readonly string[]): Promise<Counts> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", ...PERMISSIONS, ...args],
+    cwd: ROOT,
+    stdin: "null",
+    stdout: "piped",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+  let tail = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of child.stdout) {
+    await Deno.stdout.write(chunk);
+    tail = (tail + decoder.decode(chunk, { stream: true })).slice(-4000);
+  }
+  const { code } = await child.status;
+  const summary = /(\d+) passed(?: \([^)]*\))? \| (\d+) failed(?: \([^)]*\))?(?: \| (\d+) ignored)?/.exec(
+    tail,
+  );
+  const [passed = 0, failed = 0, skipped = 0] = (summary?.slice(1) ?? []).map((text) => Number(text ?? 0));
+  // A run that died without a summary, or found nothing, has failed.
+  const died = code !== 0 && failed === 0;
+  return { passed, failed: failed + (died || passed + failed === 0 ? 1 : 0), skipped };
+}
+
+const { values } = parseArgs({ args: Deno.args, options: { only: { type: "string" } } });
+const parts = PARTS.filter(({ name }) => values.only === undefined || name === values.only);
+if (parts.length === 0) {
+  console.error(`Cannot run "${values.only}": parts are ${PARTS.map(({ name }) => name).join(", ")}`);
+  Deno.exit(2);
+}
+await installTools();
+if (Deno.env.get("PADDOCK_ALPINE_ROOTFS") === undefined && isFile(ALPINE_BESIDE)) {
+  Deno.env.set("PADDOCK_ALPINE_ROOTFS", ALPINE_BESIDE);
+}
+const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+for (const part of parts) {
+  const started = performance.now();
+  const counts = await part.run();
+  const seconds = Math.round((performance.now() - started) / 1000);
+  console.log(
+    `${part.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped, ${seconds} s`,
+  );
+  // End-to-end tests that were skipped in CI prove nothing.
+  if (part.name === "e2e" && counts.skipped > 0 && Deno.env.get("CI") === "true") {
+    counts.failed += counts.skipped;
+  }
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.skipped += counts.skipped;
+}
+console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+Deno.exit(total.failed === 0 ? 0 : 1);
