@@ -90,15 +90,15 @@ export class Machine {
       kickFd: kick.fd,
       config: devices,
     };
-    // Kernel and devices are independent: the io thread opens disks while the kernel is read.
+    // The threads load their code, and the io thread opens disks, while the kernel is read.
     const io = IoThread.start(ioStart, kick);
+    const vcpus = Array.from({ length: config.cpus }, (_, index) => new VcpuThread(index, shared, onConsole));
     let kernel: LoadedKernel;
-    let cmdline: string;
     try {
       kernel = loadSystem(config, memory);
-      cmdline = await io.ready;
-      writeCmdline(memory, config, kernel, cmdline);
+      writeCmdline(memory, config, kernel, await io.ready);
     } catch (error) {
+      for (const vcpu of vcpus) vcpu.abandon();
       await io.stop();
       throw error;
     }
@@ -110,9 +110,9 @@ export class Machine {
     const serial = new Serial(serialShared, { trigger: () => serialIrq.signal() }, () => {});
     const supported = kvm.supportedCpuid();
     const tscDeadline = kvm.has(KVM_CAP_TSC_DEADLINE_TIMER);
-    const vcpus = Array.from({ length: config.cpus }, (_, index) => {
+    vcpus.forEach((vcpu, index) => {
       const handle = cleanup.use(vm.createVcpu(index, kvm.runPageBytes));
-      return VcpuThread.start(handle, {
+      vcpu.enter(handle, {
         index,
         cpuid: cpuidForVcpu(supported, { apicId: index, cpus: config.cpus, tscDeadline }),
         entry: index === 0 ? kernel : undefined,
@@ -120,7 +120,7 @@ export class Machine {
         serial: serialShared,
         serialIrqFd: serialIrq.fd,
         kickFd: kick.fd,
-      }, onConsole);
+      });
     });
     const parts = { resources: cleanup.move(), io, vcpus, serial, powerIrq };
     await Promise.race([vcpus[0]?.running, ...vcpus.map((vcpu) => vcpu.stopped)]);

@@ -26,14 +26,18 @@ export class VcpuThread {
   readonly ended: Promise<VcpuEnd>;
   /** the thread has left KVM_RUN for good: exits by cause. Rejects if it threw. */
   readonly stopped: Promise<Readonly<Record<string, number>>>;
+  readonly #worker: Worker;
   readonly #words: Int32Array<SharedArrayBuffer>;
-  readonly #runPage: RunPage;
+  #runPage: RunPage | undefined;
   #tid: number | undefined;
   #alive = true;
 
-  private constructor(worker: Worker, handle: VcpuHandle, shared: SharedArrayBuffer, onConsole: () => void) {
+  /** Starts the thread, which loads its code meanwhile; {@linkcode enter} sends it into the guest. */
+  constructor(index: number, shared: SharedArrayBuffer, onConsole: () => void) {
+    const url = new URL("./vcpu_worker.ts", import.meta.url).href;
+    const worker = new Worker(url, { type: "module", name: `vcpu-${index}` });
+    this.#worker = worker;
     this.#words = new Int32Array(shared);
-    this.#runPage = new RunPage(handle.runPage.buffer);
     const running = Promise.withResolvers<void>();
     const ended = Promise.withResolvers<VcpuEnd>();
     const stopped = Promise.withResolvers<Readonly<Record<string, number>>>();
@@ -65,19 +69,18 @@ export class VcpuThread {
     this.stopped = stopped.promise;
   }
 
-  /** Starts the thread; it enters the guest at once. */
-  static start(
-    handle: VcpuHandle,
-    start: Omit<VcpuStart, "type" | "vcpuFd" | "runPage">,
-    onConsole: () => void,
-  ): VcpuThread {
-    const url = new URL("./vcpu_worker.ts", import.meta.url).href;
-    const worker = new Worker(url, { type: "module", name: `vcpu-${start.index}` });
-    const thread = new VcpuThread(worker, handle, start.shared, onConsole);
+  /** Lets the thread run this vCPU. */
+  enter(handle: VcpuHandle, start: Omit<VcpuStart, "type" | "vcpuFd" | "runPage">): void {
+    this.#runPage = new RunPage(handle.runPage.buffer);
     const runPage = { hostAddr: handle.runPage.hostAddr, sizeBytes: handle.runPage.sizeBytes };
     const message: VcpuStart = { type: "start", vcpuFd: handle.fd, runPage, ...start };
-    worker.postMessage(message);
-    return thread;
+    this.#worker.postMessage(message);
+  }
+
+  /** Ends a thread that never entered the guest. */
+  abandon(): void {
+    this.#alive = false;
+    this.#worker.terminate();
   }
 
   /**
@@ -88,7 +91,7 @@ export class VcpuThread {
     // Once it has stopped, its run page may be gone.
     if (!this.#alive) return;
     Atomics.store(this.#words, STOP_WORD, 1);
-    this.#runPage.immediateExit = true;
+    if (this.#runPage !== undefined) this.#runPage.immediateExit = true;
     if (this.#tid !== undefined) signalThread(this.#tid, KICK_SIGNAL.number);
   }
 }
