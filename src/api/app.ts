@@ -26,7 +26,7 @@ async function digest(text: string): Promise<Uint8Array> {
 export function createApp(options: AppOptions): Hono {
   const expected = digest(`Bearer ${options.token}`);
   const app = new Hono();
-  app.use(async function checkToken(context, next) {
+  app.use(async function checkToken(context, next): Promise<Response | void> {
     const given = await digest(context.req.header("authorization") ?? "");
     // Digests of equal length: the comparison's time says nothing about the token.
     if (options.token !== "" && timingSafeEqual(given, await expected)) return await next();

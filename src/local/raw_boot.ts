@@ -9,7 +9,7 @@ import { basename, join } from "node:path";
 import { exchangeDir, execInEmulatedHost, startEmulatedHost } from "../emulated/host.ts";
 import { stateDir } from "../images/paths.ts";
 import type { OnProgress } from "../images/progress.ts";
-import { toolEnv } from "../network/host_command.ts";
+import { runHostCommand, toolEnv } from "../network/host_command.ts";
 import { LineSplitter } from "../session/line_splitter.ts";
 import { describeVmEnd, type VmEnd, vmmCommand } from "../session/vmm_process.ts";
 import { parseVmmEvent } from "../session/vmm_events.ts";
@@ -100,7 +100,7 @@ async function shareFile(path: string, folder: string): Promise<string> {
     await Deno.link(await Deno.realPath(path), target);
   } catch {
     // Another file system: the guest gets a copy, and writes to that.
-    await Deno.copyFile(path, target);
+    await runHostCommand(["cp", "--sparse=always", path, target]);
   }
   return join(EXCHANGE_MOUNT, folder, name);
 }
@@ -149,7 +149,7 @@ export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
   await Deno.mkdir(join(exchangeDir(), folder), { recursive: true });
   try {
     const config = await toConfig(options, (path) => shareFile(path, folder));
-    const child = execInEmulatedHost(host, { argv: vmmCommand([]) });
+    const child = execInEmulatedHost(host, { argv: vmmCommand([], "deno") });
     return { end: await converse(child, { ...options, config }), host: kind };
   } finally {
     await Deno.remove(join(exchangeDir(), folder), { recursive: true });

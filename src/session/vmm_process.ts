@@ -76,9 +76,9 @@ export function describeVmEnd(end: VmEnd): string {
   }
 }
 
-/** The command of a VMM process. */
-export function vmmCommand(enter: readonly string[]): string[] {
-  return [...enter, Deno.execPath(), ...VMM_FLAGS, fileURLToPath(new URL("../vmm/main.ts", import.meta.url))];
+/** The command of a VMM process; `deno` is the program that runs it. */
+export function vmmCommand(enter: readonly string[], deno = Deno.execPath()): string[] {
+  return [...enter, deno, ...VMM_FLAGS, fileURLToPath(new URL("../vmm/main.ts", import.meta.url))];
 }
 
 /** Variables of this process that Deno needs to find its cache; no others reach the VMM. */
