@@ -10,8 +10,8 @@ import type { VcpuHandle } from "../kvm/vm.ts";
 import type { VcpuEnd } from "./vcpu_loop.ts";
 import { STOP_WORD, type VcpuReport, type VcpuStart } from "./worker_protocol.ts";
 
-/** The signal that ends a KVM_RUN; `src/vmm/main.ts` has a listener for it that does nothing. */
-export const KICK_SIGNAL = { name: "SIGUSR1", number: 10 } as const;
+/** The signal that ends a KVM_RUN (not SIGUSR1, on which Deno opens its debugger); `src/vmm/main.ts` has a listener for it that does nothing. */
+export const KICK_SIGNAL = { name: "SIGUSR2", number: 12 } as const;
 
 /** A thread that threw: a bug of ours. */
 export class ThreadError extends Error {
