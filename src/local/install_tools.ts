@@ -4,7 +4,7 @@
  * @module
  */
 
-import { installMissing, missingTools } from "../images/host_tools.ts";
+import { findTool, HOST_TOOLS, installMissing, missingTools } from "../images/host_tools.ts";
 import { stateDir } from "../images/paths.ts";
 import { fixCommand, neededPurposes } from "./doctor.ts";
 import { chooseHost } from "./host_choice.ts";
@@ -14,6 +14,8 @@ import { LocalError } from "./local_error.ts";
 export interface EnsureToolsOptions {
   /** the user has agreed on the command line */
   readonly install: boolean;
+  /** a repository is going to be packed, which takes git */
+  readonly needsGit?: boolean;
   /** asks the user; gives false where there is nobody to ask */
   readonly confirm: (question: string) => boolean;
   readonly onLine: (line: string) => void;
@@ -23,6 +25,9 @@ export interface EnsureToolsOptions {
 export async function ensureTools(options: EnsureToolsOptions): Promise<void> {
   const { kind } = await chooseHost(stateDir());
   const missing = await missingTools(...neededPurposes(kind));
+  const git = HOST_TOOLS.find((entry) => entry.tool === "git");
+  const lacksGit = options.needsGit === true && await findTool("git") === undefined;
+  if (lacksGit && git !== undefined && !missing.includes(git)) missing.push(git);
   if (missing.length === 0) return;
   const names = missing.map((tool) => tool.tool).join(", ");
   const fix = fixCommand(missing) ?? "";

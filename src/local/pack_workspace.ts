@@ -8,6 +8,7 @@
 
 import { join } from "node:path";
 import { byteString, byteStringToText } from "../session/tar_reader.ts";
+import { isSafeToHandOut } from "../session/changes.ts";
 import { tarEnd, tarHeader, tarPadding } from "../session/tar_writer.ts";
 import { type ArchiveSource, gitFolderSources, runGit } from "./git_folder.ts";
 import { LocalError } from "./local_error.ts";
@@ -30,8 +31,17 @@ async function isRepositoryRoot(folder: string): Promise<boolean> {
 async function isInsideRepository(folder: string): Promise<boolean> {
   try {
     return (await runGit(folder, ["rev-parse", "--is-inside-work-tree"])).trim() === "true";
-  } catch {
-    // As above.
+  } catch (cause) {
+    // Packed as a plain folder, a repository would take ignored files along.
+    if (await Deno.lstat(join(folder, ".git")).then(() => true, () => false)) {
+      throw new LocalError(
+        "host",
+        `Cannot pack the repository "${folder}": git is not installed or cannot read it`,
+        {
+          cause,
+        },
+      );
+    }
     return false;
   }
 }
@@ -51,6 +61,9 @@ async function* folderPaths(folder: string, prefix = ""): AsyncGenerator<string>
   entries.sort((a, b) => a.name < b.name ? -1 : 1);
   for (const entry of entries) {
     const path = prefix === "" ? entry.name : `${prefix}/${entry.name}`;
+    const kind = entry.isDirectory ? "directory" : entry.isSymlink ? "symlink" : "file";
+    // A repository deeper down keeps its history; its configuration may hold credentials.
+    if (!isSafeToHandOut(path, kind)) continue;
     yield byteString(new TextEncoder().encode(path));
     if (entry.isDirectory) yield* folderPaths(folder, path);
   }

@@ -105,6 +105,7 @@ export async function run(args: readonly string[]): Promise<number> {
   try {
     await ensureTools({
       install,
+      needsGit: task.repo !== undefined,
       confirm: (question) => Deno.stdin.isTerminal() && confirm(question),
       onLine: (line) => progress.line(`  ${line}`),
     });
