@@ -24,7 +24,6 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const ALPINE_BESIDE = fileURLToPath(
   new URL("../../shared/alpine/alpine-minirootfs-3.20.3-x86_64.tar.gz", import.meta.url),
 );
-const PERMISSIONS = ["read", "write", "run", "net", "env", "sys", "ffi"].map((name) => `--allow-${name}`);
 
 interface Counts {
   passed: number;
@@ -97,7 +96,8 @@ async function runStatic(): Promise<Counts> {
 async function runTests(args: readonly string[]): Promise<Counts> {
   const child = new Deno.Command(Deno.execPath(), {
     // Types were checked by the static part.
-    args: ["test", "--no-check", ...PERMISSIONS, ...args],
+    // All permissions: Deno asks for no less where a test looks at /dev or /proc.
+    args: ["test", "--no-check", "--allow-all", ...args],
     cwd: ROOT,
     stdin: "null",
     stdout: "piped",
