@@ -17,11 +17,13 @@ import { type HostImage, prepareHostImage } from "./host_image.ts";
 import {
   type HostRecord,
   killHost,
+  LAUNCH,
   readRecord,
   readToken,
   runDir,
   spawnHost,
   supervisorPid,
+  writeStamp,
 } from "./host_process.ts";
 import { sourceStamp } from "./source_stamp.ts";
 
@@ -65,9 +67,13 @@ export async function startEmulatedHost(options: StartOptions): Promise<Emulated
   const image = await prepareHostImage({ onProgress: options.onProgress, signal: options.signal });
   return await withLock(join(runDir(), "start.lock"), options.signal, async () => {
     const record = await readRecord();
-    if (record !== undefined && await supervisorPid() !== undefined && isCurrent(record, image)) {
+    if (record !== undefined && await supervisorPid() !== undefined) {
       const host = { url: urlOf(record), token: await readToken() };
-      if (await refreshServer(host, options)) return host;
+      if (isCurrent(record, image)) {
+        if (await refreshServer(host, options)) return host;
+      } else {
+        await refuseIfBusy(host);
+      }
     }
     return await startFresh(image, options);
   });
@@ -95,7 +101,25 @@ function urlOf(record: HostRecord): string {
 }
 
 function isCurrent(record: HostRecord, image: HostImage): boolean {
-  return record.imageKey === image.key && record.sourceDir === sourceDir() && record.cacheDir === cacheDir();
+  return record.imageKey === image.key && record.launch === LAUNCH && record.sourceDir === sourceDir() &&
+    record.cacheDir === cacheDir();
+}
+
+/** A host that was started from other folders, or in another way, is replaced; but not under running tasks. */
+async function refuseIfBusy(host: EmulatedHost): Promise<void> {
+  const headers = { authorization: `Bearer ${host.token}` };
+  let active = 0;
+  try {
+    const answer = await fetch(`${host.url}/host/info`, { headers, signal: AbortSignal.timeout(5000) });
+    active = (await answer.json() as HostInfo).active;
+  } catch {
+    // it does not answer: nothing that could be kept runs in it
+    return;
+  }
+  if (active === 0) return;
+  const what =
+    "The emulated host that runs was started from another source tree, cache or version, and is busy";
+  throw new HostError("busy", `${what}: wait for its tasks, or end them with "deno task sandbox host stop"`);
 }
 
 async function startFresh(image: HostImage, options: StartOptions): Promise<EmulatedHost> {
@@ -103,9 +127,10 @@ async function startFresh(image: HostImage, options: StartOptions): Promise<Emul
   const step = "emulated-host-start";
   options.onProgress({ type: "step", step, message: "Starting the emulated KVM host", index: 1, count: 1 });
   await killHost();
-  const record = await spawnHost(image);
-  const host = { url: urlOf(record), token: await readToken() };
+  let host: EmulatedHost;
   try {
+    const record = await spawnHost(image, options.signal);
+    host = { url: urlOf(record), token: await readToken() };
     await waitForInfo(host, options.signal);
   } catch (error) {
     await killHost();
@@ -130,6 +155,7 @@ async function refreshServer(host: EmulatedHost, options: StartOptions): Promise
     options.onProgress({ type: "notice", message });
     return true;
   }
+  await writeStamp();
   const headers = { authorization: `Bearer ${host.token}` };
   const answer = await fetch(`${host.url}/host/restart`, { method: "POST", headers });
   await answer.body?.cancel();

@@ -5,14 +5,27 @@
  * @module
  */
 import { dirname, join } from "node:path";
+import { removeAll } from "../images/build_once.ts";
 import { findTool } from "../images/host_tools.ts";
 import { cacheDir, sourceDir, stateDir } from "../images/paths.ts";
 import { toolMissing } from "../images/command.ts";
+import { packDenoCache } from "./deno_cache.ts";
+import { sourceStamp } from "./source_stamp.ts";
 import type { HostImage } from "./host_image.ts";
+
+/** Changes with the way that the host is started, so that one started in an older way is replaced. */
+export const LAUNCH = "2";
+
+/**
+ * What QEMU emulates. Without ERMS and FSRM programs copy memory eight bytes at a time, which emulation does
+ * eight times as fast; SMAP and SMEP cost at each system call and guard nothing here.
+ */
+const CPU = "max,-erms,-fsrm,-smap,-smep,-la57,-umip,-pku";
 
 /** What is recorded of a started host. */
 export interface HostRecord {
   readonly imageKey: string;
+  readonly launch: string;
   readonly sourceDir: string;
   readonly cacheDir: string;
   readonly denoPath: string;
@@ -112,10 +125,11 @@ export function chooseMemoryMib(availableBytes: number): number {
   return Math.max(2560, Math.min(6144, Math.floor(half / 256) * 256));
 }
 
-/** Starts the processes; they outlive this one. Whether they work is for the caller to find out. */
-export async function spawnHost(image: HostImage): Promise<HostRecord> {
+/** Starts the processes; they outlive this one. Whether they work is for the caller to find out. @throws {ImageError} */
+export async function spawnHost(image: HostImage, signal?: AbortSignal): Promise<HostRecord> {
   const record: HostRecord = {
     imageKey: image.key,
+    launch: LAUNCH,
     sourceDir: sourceDir(),
     cacheDir: cacheDir(),
     denoPath: await Deno.realPath(Deno.execPath()),
@@ -125,10 +139,12 @@ export async function spawnHost(image: HostImage): Promise<HostRecord> {
   };
   const run = runDir();
   await Deno.mkdir(exchangeDir(), { recursive: true });
+  await removeAll(join(exchangeDir(), "deno_dir.tar"));
   const token = crypto.randomUUID() + crypto.randomUUID();
   await Deno.writeTextFile(join(run, "token"), token, { mode: 0o600 });
   await Deno.writeTextFile(join(exchangeDir(), "host.env"), hostEnv(record, token), { mode: 0o600 });
   await Deno.writeTextFile(join(run, "record.json"), JSON.stringify(record));
+  await writeStamp();
   const argv = await superviseCommand(image, record);
   const [program = "", ...args] = argv;
   const child = new Deno.Command(program, {
@@ -139,7 +155,16 @@ export async function spawnHost(image: HostImage): Promise<HostRecord> {
     detached: true,
   }).spawn();
   child.unref();
+  // While it boots
+  await packDenoCache(join(run, "deno_dir"), join(exchangeDir(), "deno_dir.tar"), signal);
   return record;
+}
+
+/** Tells a server that starts from now on which state of the source tree it is made from; returns it. */
+export async function writeStamp(): Promise<string> {
+  const stamp = await sourceStamp(sourceDir());
+  await Deno.writeTextFile(join(exchangeDir(), "source-stamp"), stamp);
+  return stamp;
 }
 
 function hostEnv(record: HostRecord, token: string): string {
@@ -157,17 +182,9 @@ async function superviseCommand(image: HostImage, record: HostRecord): Promise<s
   if (qemu === undefined) throw toolMissing("qemu-system-x86_64");
   const mapping = Deno.uid() === 0 ? [] : ["--map-root-user"];
   const script = join(record.sourceDir, "src/emulated/supervise.sh");
-  const folders = [runDir(), record.sourceDir, record.cacheDir, dirname(record.denoPath), await denoDir()];
+  const folders = [runDir(), record.sourceDir, record.cacheDir, dirname(record.denoPath)];
   const unshare = ["unshare", ...mapping, "--mount", "--propagation", "private", "--"];
   return [...unshare, "bash", script, ...folders, virtiofsd, qemu, ...qemuArguments(image, record)];
-}
-
-async function denoDir(): Promise<string> {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"], stderr: "null" })
-    .output();
-  const info = JSON.parse(new TextDecoder().decode(stdout)) as { denoDir: string };
-  await Deno.mkdir(info.denoDir, { recursive: true });
-  return info.denoDir;
 }
 
 function qemuArguments(image: HostImage, record: HostRecord): string[] {
@@ -180,7 +197,16 @@ function qemuArguments(image: HostImage, record: HostRecord): string[] {
       "-M",
       "q35,memory-backend=ram,sata=off,smbus=off,i8042=off,vmport=off",
     ],
-    ...["-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max", "-smp", "2", "-m", `${record.memoryMib}M`],
+    ...[
+      "-accel",
+      "tcg,thread=multi,tb-size=1024",
+      "-cpu",
+      CPU,
+      "-smp",
+      "2",
+      "-m",
+      `${record.memoryMib}M`,
+    ],
     ...["-object", `memory-backend-memfd,id=ram,size=${record.memoryMib}M,share=on`],
     ...["-kernel", image.kernelPath, "-initrd", image.initrdPath, "-append", cmdline],
     ...["-drive", `file=${image.diskPath},format=raw,if=none,id=disk,snapshot=on,cache=unsafe,discard=unmap`],

@@ -6,13 +6,16 @@
  */
 import { createApp } from "../api/app.ts";
 import { openTaskService } from "../api/task_service.ts";
-import { sourceDir, stateDir } from "../images/paths.ts";
+import { stateDir } from "../images/paths.ts";
 import type { HostInfo } from "./exec_protocol.ts";
 import { running, serveExec } from "./host_exec.ts";
-import { sourceStamp } from "./source_stamp.ts";
+
+// deno_cache.ts runs this once for its imports alone
+if (Deno.env.get("PADDOCK_WARM_UP") === "1") Deno.exit(0);
 
 const token = Deno.env.get("PADDOCK_TOKEN") ?? "";
-const stamp = await sourceStamp(sourceDir());
+// Written by whoever started this host: looking at each shared file takes seconds here
+const stamp = await Deno.readTextFile(`${Deno.env.get("PADDOCK_EXCHANGE") ?? "/exchange"}/source-stamp`);
 const service = await openTaskService({ stateDir: stateDir() });
 const app = createApp({ service, token });
 const startedMs = performance.now();

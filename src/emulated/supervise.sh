@@ -1,10 +1,10 @@
 #!/bin/bash
 # Runs the emulated host's two processes, in a mount namespace of its own: QEMU, and virtiofsd, which shares the
 # folders. When one of them ends the other is killed; when this script is killed both die (parent-death signal).
-# Usage: supervise.sh RUN_DIR SOURCE CACHE DENO_FOLDER DENO_DIR VIRTIOFSD QEMU QEMU_ARGUMENT...
+# Usage: supervise.sh RUN_DIR SOURCE CACHE DENO_FOLDER VIRTIOFSD QEMU QEMU_ARGUMENT...
 set -u
-run=$1 source=$2 cache=$3 deno=$4 deno_dir=$5 virtiofsd=$6
-shift 6
+run=$1 source=$2 cache=$3 deno=$4 virtiofsd=$5
+shift 5
 exec >> "$run/supervisor.log" 2>&1 < /dev/null
 echo $$ > "$run/pid"
 share=$run/share
@@ -13,11 +13,10 @@ bind() {
   mount --bind "$1" "$share/$2" || exit 1
   [ "$3" = rw ] || mount -o remount,bind,ro "$share/$2" || exit 1
 }
-mkdir -p "$share"/{source,cache,deno,deno_dir,exchange} "$run/exchange" "$cache"
+mkdir -p "$share"/{source,cache,deno,exchange} "$run/exchange" "$cache"
 bind "$source" source ro
 bind "$cache" cache ro
 bind "$deno" deno ro
-bind "$deno_dir" deno_dir ro
 bind "$run/exchange" exchange rw
 
 socket=$run/fs.sock
