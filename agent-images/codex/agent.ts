@@ -17,7 +17,7 @@ sandbox_mode = "danger-full-access"
 
 [model_providers.paddock]
 name = "Paddock model gateway"
-base_url = "http://172.30.0.1:8080/v1"
+base_url = "http://172.30.0.1:8080"
 wire_api = "responses"
 env_key = "PADDOCK_MODEL_KEY"
 request_max_retries = 2
@@ -36,7 +36,7 @@ shell_snapshot = false
 `;
 
 function command(task: AgentTask): AgentCommand {
-  const settings = [`model_providers.paddock.base_url=${JSON.stringify(`${task.gatewayUrl}/v1`)}`];
+  const settings = [`model_providers.paddock.base_url=${JSON.stringify(task.gatewayUrl)}`];
   if (task.model !== undefined) settings.push(`model=${JSON.stringify(task.model)}`);
   if (task.idleTimeoutMs !== undefined) {
     settings.push(`model_providers.paddock.stream_idle_timeout_ms=${task.idleTimeoutMs}`);
@@ -81,10 +81,10 @@ export const spec: AgentSpec = {
   textFiles: [{ to: "/etc/codex/config.toml", mode: 0o644, content: CONFIG }],
   memoryMib: 1024,
   model: {
-    baseUrl: "https://api.openai.com",
+    baseUrl: "https://api.openai.com/v1",
     keyVariable: "OPENAI_API_KEY",
     keyHeader: { name: "authorization", prefix: "Bearer " },
-    paths: [{ method: "POST", path: "/v1/responses" }],
+    paths: [{ method: "POST", path: "/responses" }],
   },
   command,
   parseLine,

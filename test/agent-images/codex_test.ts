@@ -122,7 +122,7 @@ Deno.test("the command quotes what the user gives and holds no key", () => {
   });
   assert.deepEqual(argv.slice(-2), ["--", '--help "x"']);
   assert.ok(argv.includes('model="a\\"b"'));
-  assert.ok(argv.includes('model_providers.paddock.base_url="http://172.30.0.1:8080/v1"'));
+  assert.ok(argv.includes('model_providers.paddock.base_url="http://172.30.0.1:8080"'));
   assert.ok(!Object.keys(env).includes("OPENAI_API_KEY"));
 });
 
