@@ -55,6 +55,9 @@ export interface StartOptions {
 /** How long the host may take to answer after its start, in `ms`. */
 const START_TIMEOUT_MS = 180_000;
 
+/** How long a host that runs may take to answer before it is taken for hung, in `ms`: it may be very busy. */
+const ANSWER_TIMEOUT_MS = 45_000;
+
 /**
  * Returns the running host, or builds what is missing and starts it. A server that was started from an older
  * state of the source tree is restarted, unless it is busy.
@@ -144,7 +147,7 @@ async function startFresh(image: HostImage, options: StartOptions): Promise<Emul
 async function refreshServer(host: EmulatedHost, options: StartOptions): Promise<boolean> {
   let info: HostInfo;
   try {
-    info = await waitForInfo(host, options.signal);
+    info = await waitForInfo(host, options.signal, ANSWER_TIMEOUT_MS);
   } catch (error) {
     if (error instanceof HostError) return false;
     throw error;
@@ -164,8 +167,12 @@ async function refreshServer(host: EmulatedHost, options: StartOptions): Promise
   return true;
 }
 
-async function waitForInfo(host: EmulatedHost, signal: AbortSignal | undefined): Promise<HostInfo> {
-  const deadline = performance.now() + START_TIMEOUT_MS;
+async function waitForInfo(
+  host: EmulatedHost,
+  signal: AbortSignal | undefined,
+  timeoutMs = START_TIMEOUT_MS,
+): Promise<HostInfo> {
+  const deadline = performance.now() + timeoutMs;
   // A supervisor that was just spawned needs a moment to write its pid
   const graceEnd = performance.now() + 3000;
   for (;;) {
@@ -181,17 +188,17 @@ async function waitForInfo(host: EmulatedHost, signal: AbortSignal | undefined):
       // not up yet: QEMU takes the connection before the guest's server listens, then drops it
     }
     const alive = performance.now() < graceEnd || await supervisorPid() !== undefined;
-    if (!alive || performance.now() > deadline) throw await startFailure(alive);
+    if (!alive || performance.now() > deadline) throw await startFailure(alive, timeoutMs);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
-async function startFailure(alive: boolean): Promise<HostError> {
+async function startFailure(alive: boolean, timeoutMs: number): Promise<HostError> {
   const tails: string[] = [];
   for (const name of ["supervisor.log", "console.log"]) {
     const text = await Deno.readTextFile(join(runDir(), name)).catch(() => "");
     if (text.trim() !== "") tails.push(`${name}: ${text.trim().split("\n").slice(-8).join("\n")}`);
   }
-  const what = alive ? `did not answer within ${START_TIMEOUT_MS / 1000} s` : "ended while starting";
+  const what = alive ? `did not answer within ${timeoutMs / 1000} s` : "ended while starting";
   return new HostError("start_failed", `The emulated host ${what}\n${tails.join("\n")}`);
 }
