@@ -10,6 +10,7 @@ import { exchangeDir, execInEmulatedHost, startEmulatedHost } from "../emulated/
 import { stateDir } from "../images/paths.ts";
 import type { OnProgress } from "../images/progress.ts";
 import { runHostCommand, toolEnv } from "../network/host_command.ts";
+import { isAlive, ownId, releaseOwn } from "../session/owner.ts";
 import { LineSplitter } from "../session/line_splitter.ts";
 import { describeVmEnd, type VmEnd, vmmCommand } from "../session/vmm_process.ts";
 import { parseVmmEvent } from "../session/vmm_events.ts";
@@ -20,6 +21,8 @@ import { LocalError } from "./local_error.ts";
 
 /** How long the guest has to power off once it is asked to, in `ms`. */
 const POWER_OFF_GRACE_MS = 10_000;
+/** Beginning of the names of folders with a boot's files; its owner's id follows. */
+const SHARED_PREFIX = "boot-";
 /** Folder that the emulated host sees the exchange folder at. */
 const EXCHANGE_MOUNT = "/exchange";
 
@@ -145,7 +148,8 @@ export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
     );
   }
   const host = await startEmulatedHost({ onProgress: options.onProgress, signal: options.signal });
-  const folder = `boot-${crypto.randomUUID().slice(0, 8)}`;
+  await sweepShared();
+  const folder = SHARED_PREFIX + ownId(stateDir());
   await Deno.mkdir(join(exchangeDir(), folder), { recursive: true });
   try {
     const config = await toConfig(options, (path) => shareFile(path, folder));
@@ -153,6 +157,15 @@ export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
     return { end: await converse(child, { ...options, config }), host: kind };
   } finally {
     await Deno.remove(join(exchangeDir(), folder), { recursive: true });
+    releaseOwn(stateDir());
+  }
+}
+
+/** Removes the folders of boots whose processes were killed. */
+async function sweepShared(): Promise<void> {
+  for (const { name } of await Array.fromAsync(Deno.readDir(exchangeDir()))) {
+    if (!name.startsWith(SHARED_PREFIX) || isAlive(stateDir(), name.slice(SHARED_PREFIX.length))) continue;
+    await Deno.remove(join(exchangeDir(), name), { recursive: true });
   }
 }
 

@@ -49,11 +49,6 @@ export interface RunTaskOptions {
   readonly onEvent: (event: TaskEvent) => void;
 }
 
-/** A model's address as gateway paths are appended to it: they begin with the version that users' URLs end in. */
-function providerBase(url: string): string {
-  return url.replace(/\/+$/, "").replace(/\/v1$/, "");
-}
-
 /** A task while it runs: collects what the result will say. */
 class TaskRun {
   readonly #options: RunTaskOptions;
@@ -126,7 +121,7 @@ class TaskRun {
       memoryMib: request.memoryMib ?? spec.memoryMib,
       cpus: request.cpus,
       bootTimeoutMs: BOOT_TIMEOUT_MS,
-      upstream: { baseUrl: providerBase(request.modelUrl ?? baseUrl), paths, key },
+      upstream: { baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, key },
       ...(modelIdleTimeoutMs === undefined ? {} : { gatewayLimits: { idleTimeoutMs: modelIdleTimeoutMs } }),
       onGateway: (decision) => {
         this.#lastDecision = decision;

@@ -20,6 +20,7 @@ import { parseVmmEvent } from "./vmm_events.ts";
 
 /** How long a VMM has to exit after its guest ended, and after SIGTERM, in `ms`. */
 const EXIT_GRACE_MS = 3000;
+const OUTPUT_GRACE_MS = 1000;
 const CONSOLE_TAIL_LENGTH = 64 * 1024;
 const STDERR_TAIL_LENGTH = 16 * 1024;
 
@@ -90,9 +91,14 @@ function vmmEnv(): Record<string, string> {
   return toolEnv({ ...Object.fromEntries(kept), DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" });
 }
 
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 /** A VMM process and the VM in it. */
 export class VmmProcess {
   readonly #child: Deno.ChildProcess;
+  readonly #exitGraceMs: number;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #started = Promise.withResolvers<VmTimings>();
   readonly #ended = Promise.withResolvers<VmEnd>();
@@ -100,18 +106,19 @@ export class VmmProcess {
   readonly #stderr = new TextTail(STDERR_TAIL_LENGTH);
   #end: VmEnd | undefined;
 
-  private constructor(child: Deno.ChildProcess) {
+  private constructor(child: Deno.ChildProcess, exitGraceMs: number) {
     this.#child = child;
+    this.#exitGraceMs = exitGraceMs;
     this.#input = child.stdin.getWriter();
     // Whoever waits for the start learns of an early end through it; nobody has to.
     this.#started.promise.catch(() => {});
     void this.#run();
   }
 
-  /** Starts the process; `enter` is put before its command. */
-  static spawn(enter: readonly string[]): VmmProcess {
+  /** Starts the process; `enter` is put before its command, `exitGraceMs` is the pause between asking and forcing. */
+  static spawn(enter: readonly string[], exitGraceMs = EXIT_GRACE_MS): VmmProcess {
     const options = { env: vmmEnv(), stdin: "piped", stdout: "piped", stderr: "piped" } as const;
-    return new VmmProcess(spawnHostCommand(vmmCommand(enter), options));
+    return new VmmProcess(spawnHostCommand(vmmCommand(enter), options), exitGraceMs);
   }
 
   /** pid of the process */
@@ -142,8 +149,8 @@ export class VmmProcess {
   /** Asks the guest to power off, and makes sure that the process is gone in bounded time. */
   async stop(graceMs: number): Promise<VmEnd> {
     await this.#send({ type: "stop", graceMs });
-    if (!await this.#endsWithin(graceMs + EXIT_GRACE_MS)) this.#signal("SIGTERM");
-    if (!await this.#endsWithin(EXIT_GRACE_MS)) this.#signal("SIGKILL");
+    if (!await this.#endsWithin(graceMs + this.#exitGraceMs)) this.#signal("SIGTERM");
+    if (!await this.#endsWithin(this.#exitGraceMs)) this.#signal("SIGKILL");
     return await this.ended;
   }
 
@@ -157,15 +164,19 @@ export class VmmProcess {
     const splitter = new LineSplitter(MAX_LINE_BYTES, "throw");
     const stderr = this.#readStderr();
     try {
-      for await (const chunk of this.#child.stdout) {
-        for (const line of splitter.push(chunk)) this.#handle(parseVmmEvent(line));
+      const reader = this.#child.stdout.getReader();
+      // Something that the VMM started may hold its output open for longer than it lives.
+      void this.#child.status.then(() => delay(OUTPUT_GRACE_MS)).then(() => reader.cancel());
+      for (let read = await reader.read(); !read.done; read = await reader.read()) {
+        for (const line of splitter.push(read.value)) this.#handle(parseVmmEvent(line));
       }
     } catch (error) {
       this.#signal("SIGKILL");
       const message = error instanceof Error ? error.message : String(error);
       this.#end ??= { type: "crashed", exitCode: -1, message };
     }
-    const [status] = await Promise.all([this.#child.status, stderr]);
+    const status = await this.#child.status;
+    await Promise.race([stderr, delay(OUTPUT_GRACE_MS)]);
     await this.#input.abort().catch(() => {/* the process is gone: so is its stdin */});
     const message = this.#stderr.lastLines(5);
     const end = this.#end ?? { type: "crashed", exitCode: status.code, message } as const;

@@ -26,12 +26,14 @@ export function startOnPty(command: string, env: Record<string, string> = {}): P
   }).spawn();
   const writer = child.stdin.getWriter();
   let text = "";
+  let ended = false;
   const reading = (async (): Promise<void> => {
     for await (
       const piece of child.stdout.pipeThrough(new TextDecoderStream() as TransformStream<Uint8Array, string>)
     ) {
       text += piece;
     }
+    ended = true;
   })();
   return {
     get text(): string {
@@ -44,7 +46,7 @@ export function startOnPty(command: string, env: Record<string, string> = {}): P
       for (;;) {
         const match = pattern.exec(text.slice(from));
         if (match !== null) return from + match.index + match[0].length;
-        if (performance.now() > deadline) {
+        if (ended || performance.now() > deadline) {
           throw new Error(`Did not see ${pattern} in ${limitMs} ms; saw: ${text.slice(-2000)}`);
         }
         await new Promise((resolve) => setTimeout(resolve, 20));

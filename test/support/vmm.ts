@@ -14,18 +14,24 @@ const MAIN = fileURLToPath(new URL("../../src/vmm/main.ts", import.meta.url));
 export class TestVmm implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #lines: AsyncGenerator<string, void>;
+  readonly #events: VmmEvent[] = [];
+  readonly #waiting = new Set<() => void>();
+  readonly #pump: Promise<void>;
+  #ended = false;
   /** all that the guest wrote to its serial port so far */
   console = "";
 
-  constructor() {
-    this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--no-lock", "--quiet", MAIN],
+  /** Starts the process, in a network namespace if one is named. */
+  constructor(namespace?: string) {
+    const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
+    const [program = "", ...args] = [...inside, Deno.execPath(), "run", "-A", "--no-lock", "--quiet", MAIN];
+    this.#child = new Deno.Command(program, {
+      args,
       stdin: "piped",
       stdout: "piped",
     }).spawn();
     this.#writer = this.#child.stdin.getWriter();
-    this.#lines = new LineReader(this.#child.stdout, 2 * MAX_LINE_BYTES)[Symbol.asyncIterator]();
+    this.#pump = this.#readEvents(this.#child.stdout);
   }
 
   get pid(): number {
@@ -46,6 +52,11 @@ export class TestVmm implements AsyncDisposable {
     await this.send({ type: "start", config: { cmdline: "", memoryMib: 16, cpus: 1, disks: [], ...config } });
   }
 
+  /** Types at the guest's serial console. */
+  async type(text: string): Promise<void> {
+    await this.send({ type: "console", data: new TextEncoder().encode(text).toBase64() });
+  }
+
   /** Signals the process. */
   kill(signal: Deno.Signal): void {
     this.#child.kill(signal);
@@ -56,24 +67,23 @@ export class TestVmm implements AsyncDisposable {
     await this.#writer.close();
   }
 
-  /** The next event that is not console output. */
-  async next(): Promise<VmmEvent | undefined> {
+  /** The first event of a type, also one that has come already. */
+  async until<T extends VmmEvent["type"]>(type: T): Promise<Extract<VmmEvent, { type: T }>> {
     for (;;) {
-      const { value, done } = await this.#lines.next();
-      if (done || value === undefined) return undefined;
-      const event: VmmEvent = JSON.parse(value);
-      if (event.type !== "console") return event;
-      this.console += new TextDecoder().decode(Uint8Array.fromBase64(event.data));
+      const found = this.#events.find((event) => event.type === type);
+      if (found !== undefined) return found as Extract<VmmEvent, { type: T }>;
+      const failed = this.#events.find((event) => event.type === "failed");
+      if (failed?.type === "failed") throw new VmmGoneError(failed.message);
+      if (this.#ended) throw new VmmGoneError(`The VMM ended before "${type}"`);
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
   }
 
-  /** The next event of a type; others before it are skipped. */
-  async until<T extends VmmEvent["type"]>(type: T): Promise<Extract<VmmEvent, { type: T }>> {
-    for (;;) {
-      const event = await this.next();
-      if (event === undefined) throw new VmmGoneError(`The VMM ended before "${type}"`);
-      if (event.type === type) return event as Extract<VmmEvent, { type: T }>;
-      if (event.type === "failed") throw new VmmGoneError(event.message);
+  /** Waits until the guest's serial output matches. */
+  async sees(pattern: RegExp): Promise<void> {
+    while (!pattern.test(this.console)) {
+      if (this.#ended) throw new VmmGoneError(`The VMM ended before ${pattern}: ${this.console}`);
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
   }
 
@@ -84,8 +94,26 @@ export class TestVmm implements AsyncDisposable {
       // It has ended already.
     }
     await this.#writer.abort().catch(() => {});
-    await this.#lines.return();
+    await this.#pump;
     await this.#child.status;
+  }
+
+  async #readEvents(stdout: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const line of new LineReader(stdout, 2 * MAX_LINE_BYTES)) {
+      const event: VmmEvent = JSON.parse(line);
+      if (event.type === "console") {
+        this.console += decoder.decode(Uint8Array.fromBase64(event.data), { stream: true });
+      } else this.#events.push(event);
+      this.#wake();
+    }
+    this.#ended = true;
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
   }
 }
 

@@ -12,7 +12,7 @@ import { parseSizeMib } from "../quantities.ts";
 import { UsageError } from "../usage_error.ts";
 
 const DEFAULT_MEMORY_MIB = 512;
-const DEFAULT_CMDLINE = "console=ttyS0 reboot=t panic=-1";
+const DEFAULT_CMDLINE = "console=ttyS0 reboot=t panic=-1 i8042.nokbd i8042.noaux";
 
 const OPTIONS = {
   kernel: { type: "string", short: "k" },
@@ -35,7 +35,8 @@ export function parseBootArguments(args: readonly string[]): BootArguments {
   const { kernel, initrd, disk, tap, memory, append } = values;
   if (kernel === undefined) throw new UsageError("A kernel is needed: sandbox boot -k KERNEL");
   const memoryMib = memory === undefined ? DEFAULT_MEMORY_MIB : parseSizeMib("-m", memory);
-  return { kernel, initrd, disk, tap, memoryMib, cmdline: append ?? DEFAULT_CMDLINE };
+  const root = disk === undefined ? "" : " root=/dev/vda rw";
+  return { kernel, initrd, disk, tap, memoryMib, cmdline: append ?? DEFAULT_CMDLINE + root };
 }
 
 /** Runs the command and gives its exit code. */

@@ -26,6 +26,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
 
   sandbox boot -k KERNEL [-i INITRD] [-d DISK] [-t TAP] [-m MEMORY] [-a CMDLINE]
                                        boot a kernel with its serial console here; Ctrl-A Ctrl-C quits
+                                       (without -a: the serial console, and the disk as root)
   sandbox host status|start|stop       the emulated KVM host, used where this machine's KVM is not whole
   sandbox host exec -- CMD …           run a command in it
   sandbox doctor [--json] [--install]  what works here, what is missing, what would fix it

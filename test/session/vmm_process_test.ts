@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { VmmProcess, VmStartError } from "../../src/session/vmm_process.ts";
+import type { VmConfig } from "../../src/vmm/protocol.ts";
+
+const CONFIG: VmConfig = { kernelPath: "/k", cmdline: "", memoryMib: 128, cpus: 1, disks: [] };
+const HELLO = `echo '{"type":"hello","pid":1}'; read -r start; `;
+const STARTED = `echo '{"type":"started","timings":` +
+  `{"processStartMs":1,"kvmReadyMs":2,"kernelLoadedMs":3,"firstInstructionMs":4}}'; `;
+const POWEROFF = `echo '{"type":"stopped","reason":"poweroff","exits":{"io":1}}'; `;
+
+/** A shell script in place of the VMM: its real command line comes as arguments that it does not look at. */
+function fakeVmm(script: string): VmmProcess {
+  return VmmProcess.spawn(["sh", "-c", script], 300);
+}
+
+Deno.test("VmmProcess starts a VM, collects its console and stops it", async () => {
+  const vmm = fakeVmm(
+    `${HELLO} ${STARTED} echo '{"type":"console","data":"aGVsbG8="}'; read -r stop; ${POWEROFF}`,
+  );
+  assert.equal((await vmm.start(CONFIG)).firstInstructionMs, 4);
+  const end = await vmm.stop(1000);
+  assert.deepEqual(end, { type: "stopped", reason: "poweroff", exits: { io: 1 } });
+  assert.equal(vmm.console.text, "hello");
+});
+
+Deno.test("VmmProcess.start() rejects with the VMM's own reason", async () => {
+  const vmm = fakeVmm(`${HELLO} echo '{"type":"failed","code":"kvm","message":"no /dev/kvm"}'; exit 3`);
+  await assert.rejects(vmm.start(CONFIG), (error: Error) => {
+    assert.ok(error instanceof VmStartError);
+    assert.match(error.message, /no \/dev\/kvm/);
+    return true;
+  });
+});
+
+Deno.test("VmmProcess.start() rejects with what a crashing VMM wrote to its stderr", async () => {
+  const vmm = fakeVmm("echo 'segfault at 0' >&2; exit 139");
+  await assert.rejects(vmm.start(CONFIG), /exit code 139: segfault at 0/);
+  assert.equal((await vmm.ended).type, "crashed");
+});
+
+Deno.test("VmmProcess kills a VMM that sends garbage, a wrong event, or a line without end", async () => {
+  for (const script of ["echo garbage; sleep 60", `echo '{"type":"won"}'; sleep 60`, "yes x | tr -d '\\n'"]) {
+    const vmm = fakeVmm(script);
+    await assert.rejects(vmm.start(CONFIG), VmStartError, script);
+    assert.equal((await vmm.ended).type, "crashed");
+  }
+});
+
+Deno.test("VmmProcess.stop() ends a VMM that ignores the request and SIGTERM", async () => {
+  const vmm = fakeVmm(`trap '' TERM; ${HELLO} ${STARTED} while :; do sleep 0.05; done`);
+  await vmm.start(CONFIG);
+  const start = performance.now();
+  assert.equal((await vmm.stop(100)).type, "crashed");
+  assert.ok(performance.now() - start < 5000);
+});
+
+Deno.test("VmmProcess.kill() ends a VMM at once, and twice does no harm", async () => {
+  const vmm = fakeVmm(`${HELLO} ${STARTED} sleep 60`);
+  await vmm.start(CONFIG);
+  await vmm.kill();
+  assert.equal((await vmm.kill()).type, "crashed");
+});
+
+Deno.test("a VMM process sees none of the user's variables", async () => {
+  Deno.env.set("OPENAI_API_KEY", "sk-of-the-user");
+  const vmm = fakeVmm("env >&2; exit 1");
+  Deno.env.delete("OPENAI_API_KEY");
+  const end = await vmm.ended;
+  assert.ok(end.type === "crashed" && end.message.includes("=") && !end.message.includes("sk-of-the-user"));
+});
