@@ -23,7 +23,8 @@ const BASE_PACKAGES = [
   ..."util-linux xz-utils".split(" "),
 ];
 
-const EXTRA_PACKAGES = ["bash-static", "ca-certificates", "git"];
+// libc-bin: the C.UTF-8 locale, which programs built for glibc ask for
+const EXTRA_PACKAGES = ["bash-static", "ca-certificates", "git", "libc-bin"];
 
 /**
  * Dependencies that Alpine's root can do without: they serve package scripts, manuals and git's Perl parts, or

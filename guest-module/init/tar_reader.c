@@ -1,58 +1,33 @@
-/*
- * Unpacks an archive that arrives in frames: ustar, pax (path, linkpath, size, mtime, uid, gid) and GNU long names.
- * Files, folders, symbolic and hard links; anything else ends the operation with an error.
- */
-#include "tar.h"
-#include "tree.h"
+#include "tar_reader.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LONG_MAX_BYTES = 1024 * 1024 }; /* longest pax or long-name record */
 
-struct reader {
-	int connection, root;
-	struct frame *frame;
-	uint32_t used;        /* bytes of the frame already taken */
-	int ended;            /* the `D` frame was seen */
-	long long force_uid, force_gid;
-	/* from the records before a header; NULL and -1: not given */
-	char *path, *linkpath;
-	long long size, mtime, uid, gid;
-};
+const char *tar_problem;
 
-struct entry {
-	char *path, *linkpath;
-	char type;
-	long long size;
-	struct attributes attributes;
-};
-
-static const char *problem; /* what cannot be done, for the error's text */
-
-static int refuse(int error, const char *text)
+int tar_refuse(int error, const char *text)
 {
-	problem = text;
+	tar_problem = text;
 	errno = error;
 	return -1;
 }
 
-/* Gives up to `length` bytes of the archive where they lie; 0 at its end, -1 when the host is gone. */
-static long take(struct reader *reader, size_t length, const uint8_t **data)
+long tar_take(struct reader *reader, size_t length, const uint8_t **data)
 {
 	while (reader->used == reader->frame->length) {
 		if (reader->ended)
 			return 0;
 		if (frame_read(reader->connection, reader->frame) != 1)
-			return refuse(EPIPE, "the host closed the connection");
+			return tar_refuse(EPIPE, "the host closed the connection");
 		reader->used = 0;
 		if (reader->frame->type == 'D') {
 			reader->ended = 1;
 			reader->frame->length = 0;
 		} else if (reader->frame->type != 'd') {
-			return refuse(EPROTO, "unexpected frame");
+			return tar_refuse(EPROTO, "unexpected frame");
 		}
 	}
 	if (length > reader->frame->length - reader->used)
@@ -68,31 +43,31 @@ static int take_all(struct reader *reader, void *out, size_t length)
 	size_t got = 0;
 
 	while (got < length) {
-		long n = take(reader, length - got, &data);
+		long n = tar_take(reader, length - got, &data);
 		if (n < 0)
 			return -1;
 		if (n == 0)
-			return got == 0 ? 0 : refuse(EINVAL, "the archive is cut short");
+			return got == 0 ? 0 : tar_refuse(EINVAL, "the archive is cut short");
 		memcpy((uint8_t *)out + got, data, (size_t)n);
 		got += (size_t)n;
 	}
 	return 1;
 }
 
-static int skip(struct reader *reader, long long length)
+int tar_skip(struct reader *reader, long long length)
 {
 	const uint8_t *data;
 
 	while (length > 0) {
-		long n = take(reader, length < FRAME_MAX ? (size_t)length : FRAME_MAX, &data);
+		long n = tar_take(reader, length < FRAME_MAX ? (size_t)length : FRAME_MAX, &data);
 		if (n <= 0)
-			return n < 0 ? -1 : refuse(EINVAL, "the archive is cut short");
+			return n < 0 ? -1 : tar_refuse(EINVAL, "the archive is cut short");
 		length -= n;
 	}
 	return 0;
 }
 
-static long long padding_of(long long size)
+long long tar_padding(long long size)
 {
 	return (TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK;
 }
@@ -179,11 +154,11 @@ static int long_record(struct reader *reader, char type, long long size)
 	size_t at = 0, length;
 
 	if (size > LONG_MAX_BYTES)
-		return refuse(EINVAL, "a pax header or long name is too long");
+		return tar_refuse(EINVAL, "a pax header or long name is too long");
 	text = calloc(1, (size_t)size + 1);
 	if (text == NULL)
-		return refuse(ENOMEM, "no memory");
-	if ((size > 0 && take_all(reader, text, (size_t)size) != 1) || skip(reader, padding_of(size)) < 0) {
+		return tar_refuse(ENOMEM, "no memory");
+	if ((size > 0 && take_all(reader, text, (size_t)size) != 1) || tar_skip(reader, tar_padding(size)) < 0) {
 		free(text);
 		return -1;
 	}
@@ -195,7 +170,7 @@ static int long_record(struct reader *reader, char type, long long size)
 		length = pax_record(reader, text + at, (size_t)size - at);
 		if (length == 0) {
 			free(text);
-			return refuse(EINVAL, "bad pax header");
+			return tar_refuse(EINVAL, "bad pax header");
 		}
 		at += length;
 	}
@@ -203,7 +178,7 @@ static int long_record(struct reader *reader, char type, long long size)
 	return 0;
 }
 
-static void forget_records(struct reader *reader)
+void tar_forget(struct reader *reader)
 {
 	free(reader->path);
 	free(reader->linkpath);
@@ -219,8 +194,7 @@ static int is_zero(const void *block)
 	return memcmp(block, zero, TAR_BLOCK) == 0;
 }
 
-/* 1: a header that describes a file; 0: end of the archive; -1: error. */
-static int next_entry(struct reader *reader, struct entry *entry)
+int tar_next(struct reader *reader, struct entry *entry)
 {
 	struct tar_header header;
 	int got;
@@ -232,7 +206,7 @@ static int next_entry(struct reader *reader, struct entry *entry)
 			return 0;
 		size = number(header.size, sizeof(header.size));
 		if (number(header.checksum, sizeof(header.checksum)) != (long long)tar_checksum(&header) || size < 0)
-			return refuse(EINVAL, "bad header");
+			return tar_refuse(EINVAL, "bad header");
 		if (strchr("xgLK", header.type) != NULL && header.type != '\0') {
 			if (long_record(reader, header.type, size) < 0)
 				return -1;
@@ -247,7 +221,7 @@ static int next_entry(struct reader *reader, struct entry *entry)
 		entry->linkpath = reader->linkpath != NULL ? strdup(reader->linkpath)
 			: joined("", 0, header.linkname, sizeof(header.linkname));
 		if (entry->path == NULL || entry->linkpath == NULL)
-			return refuse(ENOMEM, "no memory");
+			return tar_refuse(ENOMEM, "no memory");
 		entry->attributes = (struct attributes){
 			.mode = (mode_t)number(header.mode, sizeof(header.mode)),
 			.uid = (uid_t)(reader->force_uid >= 0 ? reader->force_uid
@@ -256,98 +230,8 @@ static int next_entry(struct reader *reader, struct entry *entry)
 				: reader->gid >= 0 ? reader->gid : number(header.gid, sizeof(header.gid))),
 			.mtime = reader->mtime >= 0 ? reader->mtime : number(header.mtime, sizeof(header.mtime)),
 		};
-		forget_records(reader);
+		tar_forget(reader);
 		return 1;
 	}
 	return got;
-}
-
-static int unpack_file(struct reader *reader, const struct entry *entry)
-{
-	int fd = tree_file(reader->root, entry->path);
-	long long left = entry->size;
-	const uint8_t *data;
-
-	if (fd < 0)
-		return -1;
-	while (left > 0) {
-		long n = take(reader, left < FRAME_MAX ? (size_t)left : FRAME_MAX, &data);
-		if (n <= 0 || write_all(fd, data, (size_t)n) < 0) {
-			int error = errno;
-			close(fd);
-			return n == 0 ? refuse(EINVAL, "the archive is cut short") : (errno = error, -1);
-		}
-		left -= n;
-	}
-	if (tree_finish_file(fd, &entry->attributes) < 0)
-		return -1;
-	return skip(reader, padding_of(entry->size));
-}
-
-static int unpack(struct reader *reader, const struct entry *entry)
-{
-	size_t length = strlen(entry->path);
-
-	switch (entry->type) {
-	case '0':
-	case '7':
-	case '\0':
-		/* Archives older than ustar mark a folder by its name alone */
-		if (length > 0 && entry->path[length - 1] == '/')
-			return tree_folder(reader->root, entry->path, &entry->attributes);
-		return unpack_file(reader, entry);
-	case '1':
-		return tree_hardlink(reader->root, entry->path, entry->linkpath) < 0 ? -1 : skip(reader, entry->size + padding_of(entry->size));
-	case '2':
-		return tree_symlink(reader->root, entry->path, entry->linkpath, &entry->attributes);
-	case '5':
-		return tree_folder(reader->root, entry->path, &entry->attributes);
-	default:
-		return refuse(EINVAL, "device nodes, FIFOs and sparse files are not unpacked");
-	}
-}
-
-/* Reads what is left, so that the host can finish sending and then reads the answer. */
-static void drain(struct reader *reader)
-{
-	while (!reader->ended && frame_read(reader->connection, reader->frame) == 1)
-		reader->ended = reader->frame->type == 'D';
-}
-
-void serve_put(int connection, struct frame *request)
-{
-	struct reader reader = { .connection = connection, .frame = request };
-	const char *path = request_get(request, "path");
-	struct entry entry = { 0 };
-	int result;
-
-	reader.force_uid = request_number(request, "uid", 0x7fffffff, -2);
-	reader.force_gid = request_number(request, "gid", 0x7fffffff, -2);
-	if (path == NULL || path[0] != '/' || reader.force_uid == -1 || reader.force_gid == -1) {
-		frame_error(connection, EINVAL, "bad put request");
-		return;
-	}
-	reader.root = tree_open(path);
-	if (reader.root < 0)
-		result = refuse(errno, "cannot open the target folder");
-	else
-		result = 1;
-	request->length = 0; /* from here on the frame holds the archive */
-	forget_records(&reader);
-	while (result == 1 && (result = next_entry(&reader, &entry)) == 1) {
-		problem = "cannot unpack";
-		if (unpack(&reader, &entry) < 0)
-			break;
-		free(entry.path);
-		free(entry.linkpath);
-		entry = (struct entry){ 0 };
-	}
-	int error = errno;
-	if (result == 0)
-		tree_finish_folders(reader.root);
-	drain(&reader);
-	if (result == 0)
-		frame_write(connection, 'r', NULL, 0);
-	else
-		frame_error(connection, error, "%s: %s: %s", problem, entry.path != NULL ? entry.path : "archive", strerror(error));
 }
