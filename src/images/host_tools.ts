@@ -28,6 +28,7 @@ export const HOST_TOOLS: readonly HostTool[] = [
   { tool: "strip", debianPackage: "binutils", neededFor: ["kernel"] },
   { tool: "xz", debianPackage: "xz-utils", neededFor: ["kernel", "image"] },
   { tool: "perl", debianPackage: "perl", neededFor: ["kernel"] },
+  { tool: "stdio.h", debianPackage: "libc6-dev", neededFor: ["kernel"], paths: ["/usr/include/stdio.h"] },
   { tool: "libelf.h", debianPackage: "libelf-dev", neededFor: ["kernel"], paths: ["/usr/include/libelf.h"] },
   { tool: "apt-get", debianPackage: "apt", neededFor: ["kernel", "image", "emulated-host"] },
   { tool: "dpkg-deb", debianPackage: "dpkg", neededFor: ["kernel", "image", "emulated-host"] },
