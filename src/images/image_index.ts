@@ -5,7 +5,7 @@
  * @module
  */
 import { dirname, join } from "node:path";
-import { exists } from "./build_once.ts";
+import { exists, removeAll } from "./build_once.ts";
 
 /** One prepared image. */
 export interface IndexEntry {
@@ -47,15 +47,25 @@ export async function findImage(
   return entry;
 }
 
-/** Adds an image and makes it the latest. */
+/** How many images of one agent are kept; each takes half a gigabyte. */
+const KEPT_IMAGES = 3;
+
+/** Adds an image and makes it the latest; the oldest beyond the kept ones are deleted. */
 export async function recordImage(
   cacheDir: string,
   agent: string,
   inputs: string,
   entry: IndexEntry,
 ): Promise<void> {
-  const images = { ...(await readIndex(cacheDir, agent))?.images, [inputs]: entry };
-  await writeIndex(cacheDir, agent, { latest: inputs, images });
+  const { [inputs]: _replaced, ...others } = (await readIndex(cacheDir, agent))?.images ?? {};
+  const all = [...Object.entries(others), [inputs, entry] as const];
+  const kept = all.slice(-KEPT_IMAGES);
+  await writeIndex(cacheDir, agent, { latest: inputs, images: Object.fromEntries(kept) });
+  for (const [, old] of all.slice(0, -KEPT_IMAGES)) {
+    const used = kept.some(([, other]) => other.rootfsPath === old.rootfsPath);
+    // A guest that runs on it keeps its open file
+    if (!used) await removeAll(join(cacheDir, dirname(old.rootfsPath)));
+  }
 }
 
 async function readIndex(cacheDir: string, agent: string): Promise<IndexFile | undefined> {
