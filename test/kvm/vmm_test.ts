@@ -162,9 +162,7 @@ Deno.test("a VMM names what is wrong with a configuration, and exits with 2", as
   for (const [config, message] of cases) {
     await using vmm = new TestVmm();
     await vmm.start(config);
-    equal((await vmm.next())?.type, "hello");
-    const failed = await vmm.next();
-    ok(failed?.type === "failed");
+    const failed = await vmm.until("failed");
     match(failed.message, message);
     equal((await vmm.status).code, noKvm && !("memoryMib" in config) ? 3 : 2);
   }

@@ -1,0 +1,121 @@
+import { equal, match, ok } from "node:assert/strict";
+import { join } from "node:path";
+import { run } from "../support/command.ts";
+import { LinuxVm } from "../support/linux_vm.ts";
+
+const MIB = 1024 * 1024;
+
+async function sha256(path: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(path));
+  return new Uint8Array(digest).toHex();
+}
+
+async function powerOff(vm: LinuxVm): Promise<void> {
+  await vm.vmm.send({ type: "stop", graceMs: 30_000 });
+  equal((await vm.vmm.until("stopped")).reason, "poweroff");
+  await vm.vmm.status;
+}
+
+Deno.test("what a guest writes to a qcow2 disk is exactly what qemu-img converts, and the image has no error", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "paddock-disk-" });
+  try {
+    const path = join(folder, "data.qcow2");
+    const base = join(folder, "base.raw");
+    await Deno.writeFile(base, crypto.getRandomValues(new Uint8Array(65_536)));
+    await Deno.truncate(base, 64 * MIB);
+    await using vm = await LinuxVm.boot({
+      moreDisks: [{ path, format: "qcow2", overlayOf: { path: base, format: "raw" } }],
+    });
+    // Random places and sizes, holes and discards between: then the guest's own sum of the whole disk
+    const { output, exitCode } = await vm.sh(`
+      set -e
+      for place in 1 700 33 2000 5555 16000 9 12345; do
+        dd if=/dev/urandom of=/dev/vdb bs=4096 seek=$place count=$((place % 97 + 3)) conv=notrunc 2> /dev/null
+      done
+      blkdiscard -o 20971520 -l 1048576 /dev/vdb || dd if=/dev/zero of=/dev/vdb bs=1M seek=20 count=1 conv=notrunc 2> /dev/null
+      sync
+      echo 3 > /proc/sys/vm/drop_caches
+      sha256sum < /dev/vdb`);
+    equal(exitCode, 0, output);
+    await powerOff(vm);
+    match(run("qemu-img", ["check", path]), /No errors/);
+    run("qemu-img", ["convert", "-O", "raw", path, join(folder, "all.raw")]);
+    equal(await sha256(join(folder, "all.raw")), output.split(" ")[0]);
+    match(run("qemu-img", ["check", vm.overlayPath]), /No errors/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("a guest's disk has no error after the monitor is killed in the middle of writes", async () => {
+  for (let round = 0; round < 2; round++) {
+    await using vm = await LinuxVm.boot();
+    const marker = `flushed-${round}`;
+    equal((await vm.sh(`echo ${marker} > /root/marker && sync`)).exitCode, 0);
+    const writing = vm.sh(
+      "while :; do dd if=/dev/urandom of=/root/noise bs=64k count=64 conv=fsync 2> /dev/null; done",
+    );
+    writing.catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    vm.vmm.kill("SIGKILL");
+    await vm.vmm.status;
+    const check = JSON.parse(run("qemu-img", ["check", "--output=json", vm.overlayPath], [0, 3]));
+    equal(check.corruptions ?? 0, 0);
+    equal(check["check-errors"], 0);
+    // The file system recovers by its journal, and what was flushed is there.
+    const raw = join(vm.folder, "after.raw");
+    run("qemu-img", ["convert", "-O", "raw", vm.overlayPath, raw]);
+    run("e2fsck", ["-fy", raw], [0, 1]);
+    match(run("debugfs", ["-R", "cat /root/marker", raw]), new RegExp(marker));
+  }
+});
+
+Deno.test("bytes go through vsock unchanged in both directions, on many streams at once", async () => {
+  await using vm = await LinuxVm.boot();
+  const streams = Array.from({ length: 12 }, async (_, index) => {
+    const { output } = await vm.sh(
+      `dd if=/dev/zero bs=1M count=2 2> /dev/null | tr '\\0' '${String.fromCharCode(97 + index)}'`,
+    );
+    equal(output.length, 2 * MIB);
+    equal(new Set(output).size, 1);
+    equal(output[0], String.fromCharCode(97 + index));
+  });
+  await Promise.all(streams);
+});
+
+Deno.test("a guest and its host's TAP device talk, inside a namespace of their own", async () => {
+  const namespace = `pdk-test-${Deno.pid}`;
+  run("ip", ["netns", "add", namespace]);
+  try {
+    const inside = (...args: string[]): string => run("ip", ["netns", "exec", namespace, ...args]);
+    inside("ip", "tuntap", "add", "tap7", "mode", "tap", "vnet_hdr");
+    inside("ip", "addr", "add", "172.30.0.1/30", "dev", "tap7");
+    inside("ip", "link", "set", "tap7", "up");
+    await using vm = await LinuxVm.boot({
+      namespace,
+      net: { tap: "tap7", mac: "06:00:ac:1e:00:02" },
+      words: "paddock.ip=172.30.0.2/30",
+    });
+    match((await vm.sh("cat /sys/class/net/eth0/address")).output, /06:00:ac:1e:00:02/);
+    match(inside("ping", "-c", "5", "-i", "0.2", "-W", "5", "172.30.0.2"), /5 received/);
+    match(inside("ping", "-c", "2", "-s", "1400", "-W", "5", "172.30.0.2"), /2 received/);
+  } finally {
+    run("ip", ["netns", "del", namespace]);
+  }
+});
+
+Deno.test("a guest has entropy from its host", async () => {
+  await using vm = await LinuxVm.boot();
+  match((await vm.sh("cat /sys/class/misc/hw_random/rng_current")).output, /virtio_rng/);
+  const { output } = await vm.sh(
+    "dd if=/dev/hwrng bs=64 count=16 2> /dev/null | sha256sum; dd if=/dev/hwrng bs=64 count=16 2> /dev/null | sha256sum",
+  );
+  const [first, second] = output.split("\n");
+  ok(first !== second);
+});
+
+Deno.test("a guest's clock is its host's", async () => {
+  await using vm = await LinuxVm.boot();
+  const seconds = Number((await vm.sh("date +%s")).output);
+  ok(Math.abs(seconds - Date.now() / 1000) < 5, `guest says ${seconds}`);
+});
