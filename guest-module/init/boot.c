@@ -89,6 +89,18 @@ static void set_up_network(void)
 		complain("route through", value);
 }
 
+/* Agents are programs of hundreds of MB, read page by page as they run: fewer, larger reads of the disk. */
+static void widen_read_ahead(void)
+{
+	static const char kib[] = "2048";
+	int fd = open("/sys/block/vda/queue/read_ahead_kb", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, kib, sizeof(kib) - 1) < 0)
+		complain("set read-ahead of", "vda");
+	if (fd >= 0)
+		close(fd);
+}
+
 static void load_power_module(void)
 {
 	int fd = open(POWER_MODULE, O_RDONLY | O_CLOEXEC);
@@ -105,6 +117,7 @@ void boot(void)
 	char name[64];
 
 	mount_all();
+	widen_read_ahead();
 	load_power_module();
 	set_up_network();
 	if (boot_option("paddock.hostname", name, sizeof(name)) != NULL && sethostname(name, strlen(name)) < 0)
