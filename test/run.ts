@@ -9,7 +9,11 @@
 
 import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
+import { spec as codex } from "../agent-images/codex/agent.ts";
 import { HOST_TOOLS } from "../src/images/host_tools.ts";
+import { stateDir } from "../src/images/paths.ts";
+import { prepareImage, type ProgressEvent } from "../src/images/prepare.ts";
+import { chooseHost } from "../src/local/host_choice.ts";
 import { hasTool } from "./support/command.ts";
 
 /** Programs that only the tests use. */
@@ -25,6 +29,8 @@ const ALPINE_BESIDE = fileURLToPath(
   new URL("../../shared/alpine/alpine-minirootfs-3.20.3-x86_64.tar.gz", import.meta.url),
 );
 
+const CLI_PERMISSIONS = ["read", "write", "run", "net", "env", "sys"].map((name) => `--allow-${name}`);
+
 interface Counts {
   passed: number;
   failed: number;
@@ -39,7 +45,7 @@ interface Part {
 const PARTS: readonly Part[] = [
   { name: "static", run: runStatic },
   { name: "unit", run: () => runTests(["--ignore=test/boot,test/e2e", "test"]) },
-  { name: "boot", run: () => runTests(["test/boot"]) },
+  { name: "boot", run: runBoots },
   { name: "e2e", run: () => runTests(["test/e2e"]) },
 ];
 
@@ -93,11 +99,35 @@ async function runStatic(): Promise<Counts> {
 }
 
 /** One `deno test`, its output shown as it comes, its counts read from its last line. */
-async function runTests(args: readonly string[]): Promise<Counts> {
-  const child = new Deno.Command(Deno.execPath(), {
-    // Types were checked by the static part.
-    // All permissions: Deno asks for no less where a test looks at /dev or /proc.
-    args: ["test", "--no-check", "--allow-all", ...args],
+function runTests(args: readonly string[]): Promise<Counts> {
+  // Types were checked by the static part. All permissions: Deno asks for no less where a test looks at /dev or /proc.
+  return count([Deno.execPath(), "test", "--no-check", "--no-lock", "--allow-all", ...args]);
+}
+
+/** Boots need a KVM that is whole: they run where the product would run its VMs. */
+async function runBoots(): Promise<Counts> {
+  await prepareImage(codex, { onProgress: showProgress });
+  const { kind, reason } = await chooseHost(stateDir());
+  console.log(`Boots run on the ${kind} KVM host: ${reason}`);
+  if (kind === "native") return runTests(["test/boot"]);
+  const inside = [
+    "sh",
+    "-c",
+    "cd /paddock && NO_COLOR=1 deno test --no-check --no-lock --allow-all test/boot 2>&1",
+  ];
+  const cli = ["run", "--quiet", ...CLI_PERMISSIONS, "src/cli/main.ts", "host", "exec", "--", ...inside];
+  return await count([Deno.execPath(), ...cli]);
+}
+
+function showProgress(event: ProgressEvent): void {
+  if (event.type === "step") console.log(`[${event.index}/${event.count}] ${event.message}`);
+  if (event.type === "done") console.log(`${event.step}: ${(event.ms / 1000).toFixed(1)} s`);
+  if (event.type === "notice") console.log(event.message);
+}
+
+async function count([program = "", ...args]: readonly string[]): Promise<Counts> {
+  const child = new Deno.Command(program, {
+    args,
     cwd: ROOT,
     stdin: "null",
     stdout: "piped",
