@@ -64,14 +64,25 @@ export interface ResultDocument extends TaskResult {
 
 /** The key and the address of the model's API, or an error that says what is missing. */
 function modelAccess(options: LocalTaskOptions, keyVariable: string): { apiKey?: string; modelUrl?: string } {
-  if (options.demo) return { apiKey: DEMO_KEY };
   const apiKey = Deno.env.get(keyVariable)?.trim();
+  // From here on the key is in memory only: what is started later does not inherit it.
+  Deno.env.delete(keyVariable);
+  if (options.demo) return { apiKey: DEMO_KEY };
   const { modelUrl } = options;
   if (apiKey === undefined || apiKey === "") {
     if (modelUrl !== undefined) return { modelUrl };
     throw new LocalError("usage", `${keyVariable} is not set: set it, or use --demo to run without a key`);
   }
   return modelUrl === undefined ? { apiKey } : { apiKey, modelUrl };
+}
+
+/** Finds out before the work that the results will have no place to go. */
+async function checkOutFolder(path: string | undefined): Promise<void> {
+  if (path === undefined) return;
+  const info = await Deno.stat(path).catch(() => undefined);
+  if (info !== undefined && !info.isDirectory) {
+    throw new LocalError("usage", `--out "${path}" is not a folder`);
+  }
 }
 
 function toStream(chunks: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
@@ -87,6 +98,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   }
   const access = modelAccess(options, spec.model.keyVariable);
   if (options.repo !== undefined) await checkWorkspaceFolder(options.repo);
+  await checkOutFolder(options.out);
 
   const { alpineRootfs, onProgress, signal } = options;
   await using host = await openLocalHost({ spec, alpineRootfs, onProgress, signal });

@@ -47,10 +47,12 @@ export interface AgentRunFacts {
 
 /** Options of {@linkcode runAgent}. */
 export interface AgentRunOptions {
-  readonly guest: GuestClient;
+  readonly guest: Pick<GuestClient, "exec">;
   readonly spec: AgentSpec;
   readonly task: AgentTask;
   readonly timeoutMs: number;
+  /** pause between SIGTERM and SIGKILL in `ms` (default 8 s) */
+  readonly termGraceMs?: number;
   readonly signal: AbortSignal;
   /** settles when the VM is gone */
   readonly vmEnded: Promise<VmEnd>;
@@ -166,7 +168,7 @@ export async function runAgent(options: AgentRunOptions): Promise<AgentRunFacts>
   ]);
   settled.abort();
   let exit = end.kind === "exited" ? end.exit : null;
-  if (end.kind === "deadline") exit = await endProcess(process);
+  if (end.kind === "deadline") exit = await endProcess(process, options.termGraceMs ?? TERM_GRACE_MS);
   process.close();
   await output.flush();
   return {
@@ -193,8 +195,9 @@ async function preferVmEnd(lost: RunEnd, vmEnded: Promise<VmEnd>): Promise<RunEn
 /** SIGTERM, then SIGKILL; gives how the command ended, if it did in time. */
 async function endProcess(
   process: { readonly exit: Promise<GuestExit>; signal(signalNumber: number): Promise<void> },
+  termGraceMs: number,
 ): Promise<GuestExit | null> {
-  for (const [signalNumber, graceMs] of [[SIGTERM, TERM_GRACE_MS], [SIGKILL, KILL_GRACE_MS]] as const) {
+  for (const [signalNumber, graceMs] of [[SIGTERM, termGraceMs], [SIGKILL, KILL_GRACE_MS]] as const) {
     const over = new AbortController();
     // A guest that no longer reads is not waited for.
     void process.signal(signalNumber).catch(() => {});
