@@ -8,14 +8,22 @@ import { z } from "zod";
 import type { TaskRequest, TaskResult } from "../session/task.ts";
 
 const MINUTE_MS = 60_000;
+/** A command and its environment travel to the guest in one frame of 64 KiB. */
+const MAX_PROMPT_BYTES = 56 * 1024;
+
+function fitsOneFrame(text: string): boolean {
+  return new TextEncoder().encode(text).length <= MAX_PROMPT_BYTES;
+}
 
 /** Body of `POST /v1/tasks`. */
 export const submissionSchema = z.strictObject({
   agent: z.string().min(1).max(64),
-  prompt: z.string().min(1).max(1_000_000).refine(
-    (text) => !text.includes("\0"),
-    "must not hold a NUL character",
-  ),
+  prompt: z.string().min(1)
+    .refine((text) => !text.includes("\0"), "must not hold a NUL character")
+    .refine(
+      fitsOneFrame,
+      `must not be over ${MAX_PROMPT_BYTES} bytes: put long texts into a file of the workspace`,
+    ),
   model: z.string().min(1).max(200).optional(),
   memoryMib: z.int().min(128).max(64 * 1024).optional(),
   cpus: z.int().min(1).max(64).default(1),

@@ -175,6 +175,7 @@ Deno.test("a submission that does not fit is refused with the reason", async () 
       [{ ...SUBMISSION, agent: "hal" }, /no agent "hal"/],
       [{ ...SUBMISSION, agent: "__proto__" }, /no agent/],
       [{ ...SUBMISSION, prompt: "a\0b" }, /NUL/],
+      [{ ...SUBMISSION, prompt: "é".repeat(30_000) }, /bytes/],
       [{ ...SUBMISSION, memoryMib: 1e9 }, /memoryMib/],
       [{ ...SUBMISSION, cpus: 0 }, /cpus/],
       [{ ...SUBMISSION, timeoutMs: -1 }, /timeoutMs/],
