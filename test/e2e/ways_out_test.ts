@@ -10,9 +10,10 @@ import {
   withFolder,
 } from "../support/sandbox_cli.ts";
 
-const WAIT = scriptPrefix({ commands: ["echo holding; sleep 300"], finalText: "Slept." });
+/** The agent runs one command, then waits for a model that has gone silent. */
+const WAIT = `/fault/second-silent${scriptPrefix({ commands: ["echo hold"], finalText: "Held." })}`;
 
-/** Starts a run and calls `use` once the agent's command is running in the guest. */
+/** Starts a run and calls `use` once the agent's command has run in the guest. */
 async function withRunning(
   use: (cli: ReturnType<typeof startSandbox>, folder: string) => Promise<void>,
   args: readonly string[] = [],
@@ -29,7 +30,7 @@ async function withRunning(
       `${folder}/out`,
     ];
     const cli = startSandbox([...command, "--json", ...args], { OPENAI_API_KEY: "sk-e2e" });
-    await cli.sees("echo holding");
+    await cli.sees('"type":"tool_result"');
     await use(cli, folder);
   }).finally(() => server.close());
 }
