@@ -162,12 +162,15 @@ export class Machine {
     resources.dispose();
     for (const result of all) if (result.status === "rejected") throw result.reason;
     await io.failed;
+    const stopped = all.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
     const exits: Record<string, number> = {};
-    for (const result of all) {
-      const counts = result.status === "fulfilled" ? result.value : {};
-      for (const [cause, count] of Object.entries(counts)) exits[cause] = (exits[cause] ?? 0) + count;
+    for (const [cause, count] of stopped.flatMap((vcpu) => Object.entries(vcpu.exits))) {
+      exits[cause] = (exits[cause] ?? 0) + count;
     }
-    return { ...(this.#end ?? { reason: "internal_error" }), exits };
+    const end = this.#end ?? { reason: "internal_error" };
+    // Where a guest was that did not end by itself says why it did not.
+    const where = stopped.map(({ rip }) => `0x${rip.toString(16)}`).join(", ");
+    return { ...end, ...(end.reason === "killed" && { detail: `the guest was at ${where}` }), exits };
   }
 }
 

@@ -8,7 +8,7 @@ import { signalThread } from "../ffi/sys.ts";
 import { RunPage } from "../kvm/run_page.ts";
 import type { VcpuHandle } from "../kvm/vm.ts";
 import type { VcpuEnd } from "./vcpu_loop.ts";
-import { STOP_WORD, type VcpuReport, type VcpuStart } from "./worker_protocol.ts";
+import { STOP_WORD, type VcpuReport, type VcpuStart, type VcpuStopped } from "./worker_protocol.ts";
 
 /** The signal that ends a KVM_RUN (not SIGUSR1, on which Deno opens its debugger); `src/vmm/main.ts` has a listener for it that does nothing. */
 export const KICK_SIGNAL = { name: "SIGUSR2", number: 12 } as const;
@@ -24,13 +24,14 @@ export class VcpuThread {
   readonly running: Promise<void>;
   /** the guest ended on this vCPU; stays pending if another one's end stopped this */
   readonly ended: Promise<VcpuEnd>;
-  /** the thread has left KVM_RUN for good: exits by cause. Rejects if it threw. */
-  readonly stopped: Promise<Readonly<Record<string, number>>>;
+  /** the thread has left KVM_RUN for good. Rejects if it threw. */
+  readonly stopped: Promise<VcpuStopped>;
   readonly #worker: Worker;
   readonly #words: Int32Array<SharedArrayBuffer>;
   #runPage: RunPage | undefined;
   #tid: number | undefined;
   #alive = true;
+  #kicked = false;
 
   /** Starts the thread, which loads its code meanwhile; {@linkcode enter} sends it into the guest. */
   constructor(index: number, shared: SharedArrayBuffer, onConsole: () => void) {
@@ -40,19 +41,22 @@ export class VcpuThread {
     this.#words = new Int32Array(shared);
     const running = Promise.withResolvers<void>();
     const ended = Promise.withResolvers<VcpuEnd>();
-    const stopped = Promise.withResolvers<Readonly<Record<string, number>>>();
+    const stopped = Promise.withResolvers<VcpuStopped>();
     worker.onmessage = ({ data }: MessageEvent<VcpuReport>) => {
       switch (data.type) {
         case "running":
           this.#tid = data.tid;
-          return running.resolve();
+          running.resolve();
+          // A kick that came before the thread's number was known had nobody to signal.
+          if (this.#kicked) this.kick();
+          return;
         case "console":
           return onConsole();
         case "ended":
           return ended.resolve(data.end);
         case "stopped":
           this.#alive = false;
-          return stopped.resolve(data.exits);
+          return stopped.resolve(data);
         default:
           data satisfies never;
       }
@@ -90,6 +94,7 @@ export class VcpuThread {
   kick(): void {
     // Once it has stopped, its run page may be gone.
     if (!this.#alive) return;
+    this.#kicked = true;
     Atomics.store(this.#words, STOP_WORD, 1);
     if (this.#runPage !== undefined) this.#runPage.immediateExit = true;
     if (this.#tid !== undefined) signalThread(this.#tid, KICK_SIGNAL.number);

@@ -34,18 +34,22 @@ const scope = self as unknown as {
 
 scope.onmessage = ({ data }) => {
   const exits = new ExitCounts();
-  const end = run(data, exits);
+  const vcpu = createVcpu(data);
+  const end = run(data, vcpu, exits);
   if (end !== undefined) scope.postMessage({ type: "ended", end });
-  scope.postMessage({ type: "stopped", exits: exits.toRecord() });
+  scope.postMessage({ type: "stopped", exits: exits.toRecord(), rip: vcpu.regs().rip });
   scope.close();
 };
 
-function run(start: VcpuStart, exits: ExitCounts): VcpuEnd | undefined {
+function createVcpu(start: VcpuStart): Vcpu {
   const vcpu = new Vcpu(start.vcpuFd, viewMapping(start.runPage.hostAddr, start.runPage.sizeBytes));
   vcpu.setCpuid(start.cpuid);
   setCommonCpuState(vcpu);
   if (start.entry !== undefined) setBootRegisters(vcpu, start.entry);
+  return vcpu;
+}
 
+function run(start: VcpuStart, vcpu: Vcpu, exits: ExitCounts): VcpuEnd | undefined {
   const words = new Int32Array(start.shared);
   let ended: VcpuEnd | undefined;
   const ports = portBus(start, (end) => ended ??= end);

@@ -89,4 +89,11 @@ export type VcpuReport =
   /** the guest ended, or KVM could not go on */
   | { readonly type: "ended"; readonly end: VcpuEnd }
   /** out of KVM_RUN for good */
-  | { readonly type: "stopped"; readonly exits: Readonly<Record<string, number>> };
+  | ({ readonly type: "stopped" } & VcpuStopped);
+
+/** What is left of a vCPU. */
+export interface VcpuStopped {
+  readonly exits: Readonly<Record<string, number>>;
+  /** the instruction that it would run next */
+  readonly rip: bigint;
+}
