@@ -51,17 +51,18 @@ export class LiveTask {
     this.#waiters.clear();
   }
 
-  /** Waits for the next event, the end of the task, a limit in `ms` or a signal. */
-  async wait(limitMs: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
+  /** Waits for the next event, the end of the task, a limit in `ms` or a signal; false: the limit was reached. */
+  async wait(limitMs: number, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return true;
+    return await new Promise<boolean>((resolve) => {
+      const finish = (inTime: boolean): void => {
         clearTimeout(timer);
         signal.removeEventListener("abort", done);
         this.#waiters.delete(done);
-        resolve();
+        resolve(inTime);
       };
-      const timer = setTimeout(done, limitMs);
+      const done = (): void => finish(true);
+      const timer = setTimeout(() => finish(false), limitMs);
       signal.addEventListener("abort", done, { once: true });
       this.#waiters.add(done);
     });

@@ -20,6 +20,8 @@ import { UploadFolder } from "./upload_folder.ts";
 /** Tasks at once: each is a VM, and the host has only so much memory. */
 const MAX_RUNNING_TASKS = 8;
 const EVENT_PAGE_SIZE = 200;
+/** Longest silence of a task's events, in `ms`. */
+const KEEP_ALIVE_MS = 5000;
 /** How long the files of an ended attached task wait to be fetched, in `ms`. */
 const ATTACHED_RETENTION_MS = 15 * 60_000;
 
@@ -179,8 +181,7 @@ export class TaskService {
       }
       if (rows.length > 0) continue;
       if (isOver || live === undefined) return;
-      await live.wait(5000, signal);
-      yield undefined;
+      if (!await live.wait(KEEP_ALIVE_MS, signal)) yield undefined;
     }
   }
 

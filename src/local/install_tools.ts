@@ -4,11 +4,19 @@
  * @module
  */
 
-import { findTool, HOST_TOOLS, installMissing, missingTools } from "../images/host_tools.ts";
+import {
+  findTool,
+  HOST_TOOLS,
+  installMissing,
+  missingTools,
+  type ToolPurpose,
+} from "../images/host_tools.ts";
 import { stateDir } from "../images/paths.ts";
 import { fixCommand, neededPurposes } from "./doctor.ts";
 import { chooseHost } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
+
+const BUILD_PURPOSES: readonly ToolPurpose[] = ["image", "kernel"];
 
 /** Options of {@linkcode ensureTools}. */
 export interface EnsureToolsOptions {
@@ -24,7 +32,10 @@ export interface EnsureToolsOptions {
 /** Makes sure that everything a task needs is installed. */
 export async function ensureTools(options: EnsureToolsOptions): Promise<void> {
   const { kind } = await chooseHost(stateDir());
-  const missing = await missingTools(...neededPurposes(kind));
+  // Where the cache is filled by another machine, nothing is built here.
+  const isBuilder = Deno.env.get("PADDOCK_CACHE_READONLY") !== "1";
+  const purposes = neededPurposes(kind).filter((purpose) => isBuilder || !BUILD_PURPOSES.includes(purpose));
+  const missing = await missingTools(...purposes);
   const git = HOST_TOOLS.find((entry) => entry.tool === "git");
   const lacksGit = options.needsGit === true && await findTool("git") === undefined;
   if (lacksGit && git !== undefined && !missing.includes(git)) missing.push(git);
