@@ -103,20 +103,21 @@ export async function onVmHost(script: string): Promise<string> {
   return new TextDecoder().decode(output.stdout);
 }
 
-/** Everything that a session could leave on the host that runs the VMs, one thing a line. */
-const LEFTOVERS = `
+/** Shell commands that print everything that a session could leave, one thing a line; STATE is the state folder. */
+export const STATE_LEFTOVERS = `
   ip netns list 2>/dev/null | grep '^pdk-'
   for folder in sessions tasks uploads; do ls "$STATE/$folder" 2>/dev/null | sed "s|^|$folder/|"; done
   for pid in $(ls /proc | grep '^[0-9]*$'); do
     tr '\\0' ' ' < /proc/$pid/cmdline 2>/dev/null | grep -E '[s]rc/vmm/main.ts|[s]ocat .*TCP4-LISTEN'
   done
-  true`;
+  true
+`;
 
 /** Waits until nothing of any session is left, or fails with what is. */
 export async function assertNothingLeft(limitMs = 0): Promise<void> {
   const deadline = performance.now() + limitMs;
   for (;;) {
-    const left = await onVmHost(LEFTOVERS);
+    const left = await onVmHost(STATE_LEFTOVERS);
     if (left.trim() === "") return;
     assert.ok(performance.now() < deadline, `left behind: ${left}`);
     await new Promise((resolve) => setTimeout(resolve, 1000));
