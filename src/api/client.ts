@@ -147,7 +147,12 @@ export class ApiClient {
 
   /** Ends a task if need be, and forgets it with its files. */
   async remove(id: string): Promise<void> {
-    await (await this.#request("DELETE", `/v1/tasks/${id}`)).body?.cancel();
+    try {
+      await (await this.#request("DELETE", `/v1/tasks/${id}`)).body?.cancel();
+    } catch (error) {
+      // Gone already: that is what was wanted.
+      if (!(error instanceof ApiError && error.status === 404)) throw error;
+    }
   }
 
   async #request(

@@ -22,8 +22,8 @@ const MAX_RUNNING_TASKS = 8;
 const EVENT_PAGE_SIZE = 200;
 /** Longest silence of a task's events, in `ms`. */
 const KEEP_ALIVE_MS = 5000;
-/** How long the files of an ended attached task wait to be fetched, in `ms`. */
-const ATTACHED_RETENTION_MS = 15 * 60_000;
+/** How long an attached task that is over waits to be asked for, in `ms`: whoever followed it fetches its files. */
+const ATTACHED_RETENTION_MS = 20_000;
 
 /** How a task may be run: replaced in tests. */
 export type TaskRunner = typeof runTask;
@@ -155,7 +155,9 @@ export class TaskService {
 
   /** A task as it is now. */
   view(id: string): TaskView {
-    return toView(this.#row(id));
+    const row = this.#row(id);
+    this.#retain(id);
+    return toView(row);
   }
 
   /** All tasks, newest first. */
@@ -188,6 +190,7 @@ export class TaskService {
   /** Path of one of a task's files. */
   async file(id: string, kind: keyof typeof TASK_FILES): Promise<string> {
     const { status } = this.#row(id);
+    this.#retain(id);
     if (status === "running") throw new SessionError("conflict", "Task is not over yet");
     const path = join(this.#folder(id), TASK_FILES[kind]);
     try {
@@ -238,9 +241,15 @@ export class TaskService {
     const live = this.#live.get(id);
     this.#live.delete(id);
     live?.finish();
-    if (this.#store.task(id)?.attached === true) {
-      this.#retention.set(id, setTimeout(() => void this.#forget(id), ATTACHED_RETENTION_MS));
-    }
+    this.#retain(id);
+  }
+
+  /** Starts the time anew after which an attached task that is over is forgotten. */
+  #retain(id: string): void {
+    const row = this.#store.task(id);
+    if (row?.attached !== true || row.status !== "ended" || row.owner !== ownId(this.#stateDir)) return;
+    clearTimeout(this.#retention.get(id));
+    this.#retention.set(id, setTimeout(() => void this.#forget(id), ATTACHED_RETENTION_MS));
   }
 
   #addEvent(id: string, event: TaskEvent): void {

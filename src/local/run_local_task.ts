@@ -181,6 +181,7 @@ async function writeResults(
   await Deno.mkdir(outFolder, { recursive: true });
   await Deno.writeTextFile(join(outFolder, "result.json"), `${JSON.stringify(document, null, 2)}\n`);
   await host.client.download(id, "patch", join(outFolder, "changes.patch"));
-  await host.client.download(id, "workspace", join(outFolder, "workspace.tar"));
   await host.client.download(id, "transcript", join(outFolder, "transcript.jsonl"));
+  // The largest last: the server keeps a task for some time after it was asked for something of it.
+  await host.client.download(id, "workspace", join(outFolder, "workspace.tar"));
 }

@@ -57,7 +57,7 @@ Deno.test("kill -9 of the command line leaves nothing once somebody has looked",
     }
   });
   // In the emulated host the server notices that nobody follows the task.
-  await assertNothingLeft(45_000);
+  await assertNothingLeft(60_000);
 });
 
 Deno.test("kill -9 of the VMM ends the run with a host failure and leaves nothing", async () => {
