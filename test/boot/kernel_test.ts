@@ -94,11 +94,6 @@ Deno.test("a guest sees 8 GiB of RAM, on both sides of the hole below 4 GiB", as
 Deno.test("a guest sees two vCPUs", async () => {
   await using vm = await LinuxVm.boot({ cpus: 2, bootTimeoutMs: 120_000 });
   equal((await vm.sh("grep -c ^processor /proc/cpuinfo")).output, "2\n");
-  equal(
-    (await vm.sh("taskset 2 sh -c 'cut -d\" \" -f39 /proc/self/stat' 2>&1 || echo no taskset")).output.trim()
-      .length > 0,
-    true,
-  );
 });
 
 Deno.test("SIGTERM to the monitor shuts the guest down in order", async () => {
