@@ -116,7 +116,8 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
       modelUrl: modelUrl === undefined ? undefined : host.toServerUrl(modelUrl),
     },
   });
-  await using __ = { [Symbol.asyncDispose]: async () => await host.client.remove(id) };
+  // A failure here changes nothing: the server forgets by itself what nobody asks for any more.
+  await using __ = { [Symbol.asyncDispose]: () => host.client.remove(id).catch(() => {}) };
   if (result.outcome === "cancelled") return { result, outFolder: "" };
   const timesMs = { ...host.timesMs, ...result.timesMs, prepare: host.timesMs.prepare };
   const document: ResultDocument = {
