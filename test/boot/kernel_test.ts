@@ -112,8 +112,7 @@ Deno.test("a guest that ignores the request to power off is killed after the gra
 
 Deno.test("a guest that reboots ends its VM as a reset", async () => {
   await using vm = await LinuxVm.boot();
-  await vm.sh(
-    "echo 1 > /proc/sys/kernel/sysrq; (sleep 0.2; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &",
-  );
+  // The answer may not come any more: what counts is how the VM ends.
+  vm.sh("busybox reboot -f || reboot -f").catch(() => {});
   equal((await vm.vmm.until("stopped")).reason, "reset");
 });
