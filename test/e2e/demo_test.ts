@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { ResultDocument } from "../../src/local/run_local_task.ts";
-import { assertNothingLeft, sandbox, shell, withFolder } from "../support/sandbox_cli.ts";
+import { assertNothingLeft, onVmHost, sandbox, shell, withFolder } from "../support/sandbox_cli.ts";
 
 Deno.test("the demo ends with Codex's own message, a patch with its file, and nothing left", async () => {
   await withFolder(async (folder) => {
@@ -39,6 +39,10 @@ Deno.test("--json prints one event a line, the result last, and --keep leaves th
     assert.equal(events.at(-1)?.type, "result");
     assert.ok(events.some((event) => event.type === "agent"));
     const last = events.at(-1) as unknown as { result: ResultDocument };
-    assert.match(last.result.keptFolder ?? "", /kept/);
+    const kept = last.result.keptFolder ?? "";
+    assert.match(kept, /\/kept\/[a-z0-9]+$/);
+    await onVmHost(
+      `qemu-img check '${kept}/overlay.qcow2' && test -e '${kept}/console.log' && rm -r '${kept}'`,
+    );
   });
 });
