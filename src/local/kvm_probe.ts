@@ -27,8 +27,6 @@ export async function probeKvm(): Promise<KvmVerdict> {
     "--no-lock",
     "--cached-only",
     "--allow-ffi",
-    "--allow-read",
-    "--allow-write",
   ];
   const output = await new Deno.Command(Deno.execPath(), {
     args: ["run", ...flags, script],

@@ -4,11 +4,9 @@
  * @module
  */
 
-import { fileURLToPath } from "node:url";
+import { vmmCommand } from "../../src/session/vmm_process.ts";
 import { LineReader } from "../../src/vmm/line_reader.ts";
 import { MAX_LINE_BYTES, type VmConfig, type VmmEvent, type VmmRequest } from "../../src/vmm/protocol.ts";
-
-const MAIN = fileURLToPath(new URL("../../src/vmm/main.ts", import.meta.url));
 
 /** One VMM process. */
 export class TestVmm implements AsyncDisposable {
@@ -24,7 +22,7 @@ export class TestVmm implements AsyncDisposable {
   /** Starts the process, in a network namespace if one is named. */
   constructor(namespace?: string) {
     const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
-    const [program = "", ...args] = [...inside, Deno.execPath(), "run", "-A", "--no-lock", "--quiet", MAIN];
+    const [program = "", ...args] = vmmCommand(inside);
     this.#child = new Deno.Command(program, {
       args,
       stdin: "piped",
