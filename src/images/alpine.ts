@@ -6,6 +6,7 @@
 import { basename, join } from "node:path";
 import { exists, removeAll, withLock } from "./build_once.ts";
 import { fileDigest } from "./digest.ts";
+import { downloadFile } from "./download.ts";
 import { ImageError } from "./image_error.ts";
 
 /** A tarball whose content is known. */
@@ -26,8 +27,7 @@ const KNOWN: Readonly<Record<string, string>> = {
   "3.20.3": "d4e6fd67dcf75e40c451560ac7265166c2b72a0f38ddc9aae756a7de3d1efa0c",
 };
 
-/** How long the CDN may take to answer, in `ms`: where it is out of reach another base is used. */
-const CONNECT_TIMEOUT_MS = 5000;
+const DOWNLOAD_HINT = "Check the network, or give a downloaded file with --alpine-rootfs FILE";
 
 /** How the CDN is reached. */
 export interface DownloadOptions {
@@ -66,7 +66,7 @@ export async function downloadAlpine(
     const url = `${options.cdn ?? CDN}/v${branch}/releases/x86_64/${name}`;
     const partial = `${path}.partial`;
     try {
-      await download(url, partial, options);
+      await downloadFile(url, partial, { ...options, hint: DOWNLOAD_HINT });
       checkKnown(url, ALPINE_VERSION, await fileDigest(partial, "sha256"));
       await Deno.rename(partial, path);
     } finally {
@@ -84,43 +84,4 @@ function checkKnown(where: string, version: string | undefined, sha256: string):
     `"${where}" is not Alpine ${version}: its SHA-256 is ${sha256}, not ${expected}`,
     "Do not use this file; get it again from https://alpinelinux.org/downloads",
   );
-}
-
-async function download(url: string, path: string, options: DownloadOptions): Promise<void> {
-  const connected = new AbortController();
-  const timer = setTimeout(() => connected.abort(), CONNECT_TIMEOUT_MS);
-  const signals = [connected.signal, ...(options.signal === undefined ? [] : [options.signal])];
-  let response: Response;
-  try {
-    response = await fetch(url, { signal: AbortSignal.any(signals) });
-  } catch (error) {
-    throw unreachable(url, options.signal, error);
-  } finally {
-    clearTimeout(timer);
-  }
-  if (!response.ok || response.body === null) {
-    await response.body?.cancel();
-    throw unreachable(url, options.signal, new ImageError("unreachable", `HTTP ${response.status}`, ""));
-  }
-  const total = Number(response.headers.get("content-length") ?? 0);
-  let done = 0;
-  using file = await Deno.open(path, { create: true, write: true, truncate: true });
-  try {
-    for await (const bytes of response.body) {
-      for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
-      options.onBytes?.(done += bytes.length, total);
-    }
-  } catch (error) {
-    if (error instanceof Error && /ENOSPC|no space/i.test(error.message)) throw error;
-    throw unreachable(url, options.signal, error);
-  }
-}
-
-function unreachable(url: string, signal: AbortSignal | undefined, cause: unknown): ImageError {
-  if (signal?.aborted) {
-    return new ImageError("aborted", "Stopped a download", "Run the command again", { cause });
-  }
-  const why = cause instanceof Error ? cause.message : String(cause);
-  const hint = "Check the network, or give a downloaded file with --alpine-rootfs FILE";
-  return new ImageError("unreachable", `Cannot download "${url}": ${why}`, hint, { cause });
 }

@@ -1,15 +1,15 @@
 /**
- * Builds the guest's kernel and its power module from Debian's kernel source and our small configuration.
+ * Builds the guest's kernel and its power module from the kernel's source and our small configuration.
  *
  * @module
  */
 import { join } from "node:path";
-import { buildOnce, exists } from "./build_once.ts";
+import { buildOnce } from "./build_once.ts";
 import { runCommand } from "./command.ts";
-import { fetchDebs } from "./debs.ts";
 import { contentKey } from "./digest.ts";
 import { requireTools } from "./host_tools.ts";
 import { ImageError } from "./image_error.ts";
+import { KERNEL_PACKAGE, unpackKernelSource } from "./kernel_source.ts";
 import { cacheDir, sourceDir } from "./paths.ts";
 import type { OnProgress } from "./progress.ts";
 
@@ -20,11 +20,9 @@ export interface GuestKernel {
   /** the same kernel compressed, with its real-mode setup code */
   readonly bzImagePath: string;
   readonly powerModulePath: string;
-  /** version of the Debian source package it was built from */
+  /** version of the source it was built from */
   readonly version: string;
 }
-
-const SOURCE_PACKAGE = "linux-source-6.12";
 
 /** Lines that a whole build prints, for the progress bar; recorded from one. */
 const BUILD_LINES = 2060;
@@ -48,7 +46,7 @@ export async function kernelKey(): Promise<string> {
   const guest = join(sourceDir(), "guest-module");
   const files = ["kernel.config", "power/paddock_power.c", "power/Makefile"];
   return contentKey(
-    SOURCE_PACKAGE,
+    KERNEL_PACKAGE,
     ...await Promise.all(files.map((file) => Deno.readFile(join(guest, file)))),
   );
 }
@@ -61,8 +59,7 @@ async function build(
   const work = join(folder, "work");
   const onBytes = (done: number, total: number): void =>
     onProgress({ type: "progress", step, done, total, unit: "bytes" });
-  const version = await unpackSource(work, { signal, onBytes });
-  const tree = join(work, SOURCE_PACKAGE);
+  const { tree, version } = await unpackKernelSource(work, cacheDir(), { signal, onBytes });
   await configure(tree, signal);
   let lines = 0;
   const onLine = (line: string): void => {
@@ -106,32 +103,6 @@ function makeEnv(): Record<string, string> {
     KBUILD_BUILD_USER: "paddock",
     KBUILD_BUILD_HOST: "paddock",
   };
-}
-
-async function unpackSource(
-  work: string,
-  options: { signal: AbortSignal | undefined; onBytes: (done: number, total: number) => void },
-): Promise<string> {
-  await Deno.mkdir(work, { recursive: true });
-  const installed = `/usr/src/${SOURCE_PACKAGE}.tar.xz`;
-  if (await exists(installed)) {
-    await runCommand(["tar", "-C", work, "-xJf", installed], { signal: options.signal });
-    return (await runCommand(["dpkg-query", "-W", "-f", "${Version}", SOURCE_PACKAGE])).trim();
-  }
-  const [deb] = await fetchDebs(cacheDir(), [SOURCE_PACKAGE], { ...options, withoutDependencies: true });
-  if (deb === undefined) {
-    throw new ImageError(
-      "unreachable",
-      `The package mirror has no ${SOURCE_PACKAGE}`,
-      "Use Debian 12 or 13, with its security archive among the apt sources",
-    );
-  }
-  const script =
-    'set -o pipefail; dpkg-deb --fsys-tarfile "$1" | tar -xO "./usr/src/$3.tar.xz" | tar -C "$2" -xJ';
-  await runCommand(["bash", "-c", script, "unpack", deb.path, work, SOURCE_PACKAGE], {
-    signal: options.signal,
-  });
-  return deb.version;
 }
 
 async function configure(tree: string, signal: AbortSignal | undefined): Promise<void> {
