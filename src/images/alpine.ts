@@ -19,7 +19,8 @@ export interface AlpineTarball {
 /** The release that is used where the user names none. */
 export const ALPINE_VERSION = "3.23.2";
 
-const CDN = "https://dl-cdn.alpinelinux.org/alpine";
+/** Where Alpine publishes. */
+export const ALPINE_CDN = "https://dl-cdn.alpinelinux.org/alpine";
 
 /** SHA-256 of the x86_64 minirootfs of known releases. */
 const KNOWN: Readonly<Record<string, string>> = {
@@ -63,7 +64,7 @@ export async function downloadAlpine(
   return await withLock(`${path}.lock`, options.signal, async () => {
     if (await exists(path)) return await givenAlpine(path);
     const branch = ALPINE_VERSION.split(".").slice(0, 2).join(".");
-    const url = `${options.cdn ?? CDN}/v${branch}/releases/x86_64/${name}`;
+    const url = `${options.cdn ?? ALPINE_CDN}/v${branch}/releases/x86_64/${name}`;
     const partial = `${path}.partial`;
     try {
       await downloadFile(url, partial, { ...options, hint: DOWNLOAD_HINT });

@@ -12,6 +12,8 @@ const CONNECT_TIMEOUT_MS = 5000;
 export interface DownloadFileOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onBytes?: (done: number, total: number) => void;
+  /** longest file that is taken */
+  readonly maxBytes?: number;
   /** what the user can do when nobody answers */
   readonly hint?: string;
 }
@@ -42,13 +44,20 @@ export async function downloadFile(
   using file = await Deno.open(path, { create: true, write: true, truncate: true });
   try {
     for await (const bytes of response.body) {
+      if (done + bytes.length > (options.maxBytes ?? Infinity)) throw tooLong(url);
       for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
       options.onBytes?.(done += bytes.length, total);
     }
   } catch (error) {
+    if (error instanceof ImageError) throw error;
     if (error instanceof Error && /ENOSPC|no space/i.test(error.message)) throw error;
     throw unreachable(url, options, error);
   }
+}
+
+function tooLong(url: string): ImageError {
+  const hint = "Do not use what this network serves; try again on another network";
+  return new ImageError("bad_checksum", `"${url}" is longer than the file that is published`, hint);
 }
 
 function unreachable(url: string, options: DownloadFileOptions, cause: unknown): ImageError {

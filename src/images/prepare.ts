@@ -6,6 +6,7 @@
 import { join, relative } from "node:path";
 import { addToolsToAlpine, buildDebianRoot, unpackTarball } from "./debian_root.ts";
 import { type AlpineTarball, downloadAlpine, givenAlpine } from "./alpine.ts";
+import { addAlpinePackages } from "./apk.ts";
 import { buildOnce, exists } from "./build_once.ts";
 import { contentKey, folderKey } from "./digest.ts";
 import { makeExt4 } from "./ext4.ts";
@@ -209,7 +210,8 @@ async function buildDisk(parts: DiskParts): Promise<IndexEntry> {
 async function buildBase(root: string, { alpine, signal, onBytes }: DiskParts): Promise<string> {
   if (alpine === undefined) return await buildDebianRoot(cacheDir(), root, { signal, onBytes });
   await unpackTarball(alpine.path, root, signal);
-  await addToolsToAlpine(cacheDir(), root, { signal, onBytes });
+  const added = await addAlpinePackages(cacheDir(), root, { signal, onBytes });
+  if (added === undefined) await addToolsToAlpine(cacheDir(), root, { signal, onBytes });
   const release = join(root, "etc/alpine-release");
   return await exists(release) ? (await Deno.readTextFile(release)).trim() : alpine.version;
 }
