@@ -133,9 +133,9 @@ async function runEndToEnd(): Promise<Counts> {
 }
 
 /**
- * Runs the test files of a folder one by one, each in bounded time. QEMU's software emulation now and then loses the
- * state of a guest under the emulated host's KVM (three of some 250 boots: the guest's CR3 and RIP became the host's):
- * there, a file that failed gets a second try on a fresh host, and the output says so.
+ * Runs the test files of a folder one by one, each in bounded time. Under QEMU's software emulation a guest is lost now
+ * and then: three of some 250 boots hung, and the one that was traced spun in page faults with a CR3 and a RIP that look
+ * like the emulated host's own. There, a file that failed gets a second try on a fresh host, and the output says so.
  */
 async function runFiles(folder: string, kind: string, command: (file: string) => string[]): Promise<Counts> {
   const total = { passed: 0, failed: 0, skipped: 0 };

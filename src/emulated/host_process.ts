@@ -192,9 +192,9 @@ async function superviseCommand(image: HostImage, record: HostRecord): Promise<s
 }
 
 /**
- * QEMU's emulation of VMRUN changes a CPU's pending interrupts without a lock, and so loses one now and then. A one-shot
- * timer whose interrupt is lost never fires again, and the host or its guest hangs (one boot in sixty). A periodic tick
- * comes again.
+ * A periodic tick. With one-shot timers the host stood still three times in an afternoon, its CPUs busy and nothing
+ * answering, as after a lost timer interrupt; with this it has not since. That a lost interrupt was the cause is likely,
+ * not proven.
  */
 const PERIODIC_TICK = "highres=off nohz=off lapic=notscdeadline";
 
