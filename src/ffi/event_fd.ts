@@ -20,7 +20,6 @@ const ONE = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
 /** An eventfd that this object owns. */
 export class EventFd implements Disposable {
   readonly fd: number;
-  readonly #count = new Uint8Array(8);
 
   constructor() {
     this.fd = check(libc.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd");
@@ -33,7 +32,7 @@ export class EventFd implements Disposable {
 
   /** Resets the count; true if it was not zero. */
   drain(): boolean {
-    return read(this.fd, this.#count) === 8;
+    return drainEventFd(this.fd);
   }
 
   [Symbol.dispose](): void {

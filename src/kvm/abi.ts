@@ -90,9 +90,6 @@ export const KVM_EXIT_SYSTEM_EVENT = 24;
 /** `kvm_run.io.direction` */
 export const KVM_EXIT_IO_OUT = 1;
 
-/** Sub-errors of KVM_EXIT_INTERNAL_ERROR */
-export const KVM_INTERNAL_ERROR_EMULATION = 1;
-
 // Flags
 export const KVM_PIT_SPEAKER_DUMMY = 1;
 export const KVM_IOEVENTFD_FLAG_DATAMATCH = 1;

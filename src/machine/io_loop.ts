@@ -5,11 +5,10 @@
  * @module
  */
 
-import { EventFd } from "../ffi/event_fd.ts";
+import { drainEventFd, EventFd } from "../ffi/event_fd.ts";
 import { Iovec } from "../ffi/iovec.ts";
 import { viewMapping } from "../ffi/mapping.ts";
 import { EPOLL, Poller } from "../ffi/poller.ts";
-import { drainEventFd } from "../ffi/event_fd.ts";
 import { Bus } from "../bus/bus.ts";
 import { Vm } from "../kvm/vm.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";

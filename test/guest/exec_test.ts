@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { GuestConnection, joined } from "../support/guest_protocol.ts";
-import { initUnavailable, NativeInit } from "../support/guest_init.ts";
+import { guestTest, NativeInit } from "../support/guest_init.ts";
 
 interface Run {
   readonly out: string;
@@ -34,18 +34,6 @@ async function sh(init: NativeInit, script: string, ...fields: readonly string[]
 
 async function run(init: NativeInit, script: string, ...fields: readonly string[]): Promise<Run> {
   return await finish(await sh(init, script, ...fields));
-}
-
-function guestTest(name: string, body: (init: NativeInit) => Promise<void>): void {
-  const ignore = initUnavailable !== undefined;
-  Deno.test({
-    name: ignore ? `${name} (${initUnavailable})` : name,
-    ignore,
-    fn: async () => {
-      await using init = await NativeInit.start();
-      await body(init);
-    },
-  });
 }
 
 const asRoot = Deno.uid() === 0;

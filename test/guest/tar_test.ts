@@ -1,20 +1,8 @@
 import assert from "node:assert/strict";
 import { type Frame, GuestConnection, joined } from "../support/guest_protocol.ts";
-import { initUnavailable, NativeInit } from "../support/guest_init.ts";
+import { guestTest, NativeInit } from "../support/guest_init.ts";
 
 const asRoot = Deno.uid() === 0;
-
-function guestTest(name: string, body: (init: NativeInit) => Promise<void>): void {
-  const ignore = initUnavailable !== undefined;
-  Deno.test({
-    name: ignore ? `${name} (${initUnavailable})` : name,
-    ignore,
-    fn: async () => {
-      await using init = await NativeInit.start();
-      await body(init);
-    },
-  });
-}
 
 async function bash(script: string, cwd: string): Promise<string> {
   const output = await new Deno.Command("bash", {

@@ -1,19 +1,11 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { KICK_SIGNAL } from "../../src/machine/vcpu_thread.ts";
 import { Machine } from "../../src/machine/machine.ts";
-import { run } from "../support/command.ts";
+import { exists, run } from "../support/command.ts";
 import { asm, elfOf } from "../support/tiny_guest.ts";
 import { TestVmm } from "../support/vmm.ts";
 
-function missingKvm(): boolean {
-  try {
-    Deno.statSync("/dev/kvm");
-    return false;
-  } catch {
-    return true; // no KVM of any kind
-  }
-}
-const ignore = missingKvm();
+const ignore = !exists("/dev/kvm");
 const isRoot = Deno.uid() === 0;
 
 function spinningKernel(): string {

@@ -1,4 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { exists } from "../support/command.ts";
 import { asm, CODE_ADDR, elfOf } from "../support/tiny_guest.ts";
 import { TestVmm } from "../support/vmm.ts";
 
@@ -7,15 +8,6 @@ const POWER = 0x300;
 const VIRTIO = 0xd000_0000;
 const noKvm = !exists("/dev/kvm");
 const powerOff = asm.outByte(POWER, 1);
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false; // absent
-  }
-}
 
 function kernel(...instructions: readonly (readonly number[])[]): string {
   const path = Deno.makeTempFileSync({ prefix: "paddock-guest-", suffix: ".elf" });

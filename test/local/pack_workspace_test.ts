@@ -2,19 +2,7 @@ import assert from "node:assert/strict";
 import { toEmulatedUrl } from "../../src/local/local_host.ts";
 import { ConsoleKeys } from "../../src/local/console_keys.ts";
 import { packWorkspace } from "../../src/local/pack_workspace.ts";
-
-async function shell(script: string, cwd: string): Promise<string> {
-  const env = {
-    GIT_AUTHOR_NAME: "t",
-    GIT_AUTHOR_EMAIL: "t@t",
-    GIT_COMMITTER_NAME: "t",
-    GIT_COMMITTER_EMAIL: "t@t",
-  };
-  const output = await new Deno.Command("sh", { args: ["-ec", script], cwd, env, stdin: "null" }).output();
-  const text = new TextDecoder();
-  assert.equal(output.code, 0, text.decode(output.stderr));
-  return text.decode(output.stdout);
-}
+import { shell } from "../support/sandbox_cli.ts";
 
 /** Makes a folder with a script, packs it, and unpacks the archive with the host's tar. */
 async function packed(

@@ -9,6 +9,16 @@ export class CommandError extends Error {
   override readonly name = "CommandError";
 }
 
+/** Whether something is at `path`. */
+export function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false; // absent
+  }
+}
+
 /** Whether a program is installed. */
 export function hasTool(name: string): boolean {
   return (Deno.env.get("PATH") ?? "").split(":").some((folder) => {

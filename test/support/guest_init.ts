@@ -61,3 +61,16 @@ export class NativeInit implements AsyncDisposable {
     await Deno.remove(this.folder, { recursive: true });
   }
 }
+
+/** A test with an init process of its own, skipped with the reason where there can be none. */
+export function guestTest(name: string, body: (init: NativeInit) => Promise<void>): void {
+  const ignore = initUnavailable !== undefined;
+  Deno.test({
+    name: ignore ? `${name} (${initUnavailable})` : name,
+    ignore,
+    fn: async () => {
+      await using init = await NativeInit.start();
+      await body(init);
+    },
+  });
+}
