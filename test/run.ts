@@ -133,9 +133,9 @@ async function runEndToEnd(): Promise<Counts> {
 }
 
 /**
- * Runs the test files of a folder one by one, each in bounded time. Under QEMU's software emulation a guest is lost now
- * and then: three of some 250 boots hung, and the one that was traced spun in page faults with a CR3 and a RIP that look
- * like the emulated host's own. There, a file that failed gets a second try on a fresh host, and the output says so.
+ * Runs the test files of a folder one by one, each in bounded time. On the emulated host, where everything runs ten times
+ * slower on a machine that others may load, a file that failed gets a second try on a fresh host, and the output says so:
+ * a test that needs it often has a defect.
  */
 async function runFiles(folder: string, kind: string, command: (file: string) => string[]): Promise<Counts> {
   const total = { passed: 0, failed: 0, skipped: 0 };

@@ -48,8 +48,10 @@ tar -xf /exchange/deno_dir.tar -C /run/deno_dir
 export DENO_DIR=/run/deno_dir DENO_NO_UPDATE_CHECK=1 PADDOCK_CACHE=/var/cache/paddock PADDOCK_CACHE_READONLY=1
 export PADDOCK_STATE=/var/lib/paddock PADDOCK_EXCHANGE=/exchange
 cd "$PADDOCK_SOURCE" || exec bash
+cpus=$(nproc --all)
 while :; do
-  deno run --quiet --no-prompt --no-lock --cached-only \
+  # Not on CPU 0: see GUEST_CPUS in host_process.ts
+  taskset -c 1-$((cpus - 1)) deno run --quiet --no-prompt --no-lock --cached-only \
     --allow-read --allow-write --allow-run --allow-net --allow-env --allow-sys src/emulated/host_server.ts
   # Not at once: a tree that is being edited may not load
   sleep 0.5
