@@ -17,6 +17,7 @@ import { LINK } from "../network/ruleset.ts";
 import { createNetwork, startRelay } from "../network/session_network.ts";
 import type { VmConfig } from "../vmm/protocol.ts";
 import { GuestClient, type GuestHello, readHello } from "./guest_client.ts";
+import { startHeartbeat } from "./heartbeat.ts";
 import { newSessionId, removeRecorded, writeRecord } from "./record.ts";
 import { SessionError } from "./session_error.ts";
 import { describeVmEnd, type VmEnd, VmmProcess } from "./vmm_process.ts";
@@ -105,6 +106,7 @@ export class Session implements AsyncDisposable {
   /** what the guest said when it was up */
   readonly hello: GuestHello;
   readonly #vmm: VmmProcess;
+  readonly #heartbeat: Disposable;
   readonly #stack: AsyncDisposableStack;
 
   private constructor(facts: {
@@ -113,6 +115,7 @@ export class Session implements AsyncDisposable {
     readonly guest: GuestClient;
     readonly hello: GuestHello;
     readonly vmm: VmmProcess;
+    readonly heartbeat: Disposable;
     readonly stack: AsyncDisposableStack;
   }) {
     this.id = facts.id;
@@ -120,6 +123,7 @@ export class Session implements AsyncDisposable {
     this.guest = facts.guest;
     this.hello = facts.hello;
     this.#vmm = facts.vmm;
+    this.#heartbeat = facts.heartbeat;
     this.#stack = facts.stack;
   }
 
@@ -170,8 +174,10 @@ export class Session implements AsyncDisposable {
     });
     const guest = new GuestClient(join(folder, "v.sock"));
     await guest.setClock();
+    const heartbeat = startHeartbeat(() => guest.ping(), (message) => void vmm.abandon(message));
+    stack.defer(() => heartbeat[Symbol.dispose]());
     options.onPhase("boot", performance.now() - bootStart);
-    return new Session({ id, folder, guest, hello, vmm, stack: stack.move() });
+    return new Session({ id, folder, guest, hello, vmm, heartbeat, stack: stack.move() });
   }
 
   /** settles when the VM is gone, with the reason */
@@ -201,6 +207,7 @@ export class Session implements AsyncDisposable {
 
   /** Powers the guest off in an orderly way, so that its disk is whole. */
   async powerOff(): Promise<VmEnd> {
+    this.#heartbeat[Symbol.dispose]();
     return await this.#vmm.stop(GUEST_POWER_OFF_GRACE_MS);
   }
 

@@ -40,9 +40,10 @@ const VMM_FLAGS = [
   `--allow-read=${SOURCE_FOLDERS}`,
 ] as const;
 
-/** How a VM ended: by its own event, or by the process ending without one. */
+/** How a VM ended: by its own event, given up by its session, or by the process ending without a word. */
 export type VmEnd =
   | Extract<VmmEvent, { type: "stopped" | "failed" }>
+  | { readonly type: "abandoned"; readonly message: string }
   | { readonly type: "crashed"; readonly exitCode: number; readonly message: string };
 
 /** The VM could not be started. */
@@ -70,6 +71,7 @@ export function describeVmEnd(end: VmEnd): string {
       return sentences[end.reason] + detail;
     }
     case "failed":
+    case "abandoned":
       return end.message;
     case "crashed":
       return `VMM process ended unexpectedly, exit code ${end.exitCode}${
@@ -159,6 +161,12 @@ export class VmmProcess {
   async kill(): Promise<VmEnd> {
     this.#signal("SIGKILL");
     return await this.ended;
+  }
+
+  /** Kills the process and has it ended as `message` says. */
+  async abandon(message: string): Promise<VmEnd> {
+    this.#end ??= { type: "abandoned", message };
+    return await this.kill();
   }
 
   async #run(): Promise<void> {
