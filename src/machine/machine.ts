@@ -24,6 +24,7 @@ import { IoThread } from "./io_thread.ts";
 import * as layout from "./layout.ts";
 import { type LoadedKernel, loadInitrd, loadKernel } from "./load_kernel.ts";
 import { writeMpTable } from "./mp_table.ts";
+import { VcpuGroup } from "./vcpu_group.ts";
 import { VcpuThread } from "./vcpu_thread.ts";
 import { SHARED_BYTES } from "./worker_protocol.ts";
 
@@ -41,7 +42,7 @@ export class Machine {
   readonly ended: Promise<MachineEnd>;
   readonly #serial: Serial;
   readonly #powerIrq: EventFd;
-  readonly #vcpus: readonly VcpuThread[];
+  readonly #vcpus: VcpuGroup;
   #end: { reason: StopReason; detail?: string } | undefined;
   #graceTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -49,7 +50,7 @@ export class Machine {
     this.timings = timings;
     this.#serial = parts.serial;
     this.#powerIrq = parts.powerIrq;
-    this.#vcpus = parts.vcpus;
+    this.#vcpus = new VcpuGroup(parts.vcpus, parts.shared);
     this.ended = this.#run(parts);
     for (const vcpu of parts.vcpus) {
       // First cause wins: what follows it is only a consequence.
@@ -92,7 +93,7 @@ export class Machine {
     };
     // The threads load their code, and the io thread opens disks, while the kernel is read.
     const io = IoThread.start(ioStart, kick);
-    const vcpus = Array.from({ length: config.cpus }, (_, index) => new VcpuThread(index, shared, onConsole));
+    const vcpus = Array.from({ length: config.cpus }, (_, index) => new VcpuThread(index, onConsole));
     let kernel: LoadedKernel;
     try {
       kernel = loadSystem(config, memory);
@@ -110,9 +111,10 @@ export class Machine {
     const serial = new Serial(serialShared, { trigger: () => serialIrq.signal() }, () => {});
     const supported = kvm.supportedCpuid();
     const tscDeadline = kvm.has(KVM_CAP_TSC_DEADLINE_TIMER);
-    vcpus.forEach((vcpu, index) => {
-      const handle = cleanup.use(vm.createVcpu(index, kvm.runPageBytes));
-      vcpu.enter(handle, {
+    // All before the first runs: a guest that starts the others at once would not reach one that is not there yet.
+    const handles = vcpus.map((_, index) => cleanup.use(vm.createVcpu(index, kvm.runPageBytes)));
+    handles.forEach((handle, index) => {
+      vcpus[index]?.enter(handle, {
         index,
         cpuid: cpuidForVcpu(supported, { apicId: index, cpus: config.cpus, tscDeadline }),
         entry: index === 0 ? kernel : undefined,
@@ -122,7 +124,7 @@ export class Machine {
         kickFd: kick.fd,
       });
     });
-    const parts = { resources: cleanup.move(), io, vcpus, serial, powerIrq };
+    const parts = { resources: cleanup.move(), shared, io, vcpus, serial, powerIrq };
     await Promise.race([vcpus[0]?.running, ...vcpus.map((vcpu) => vcpu.stopped)]);
     return new Machine(parts, {
       processStartMs,
@@ -142,9 +144,23 @@ export class Machine {
     return this.#serial.drain();
   }
 
-  /** Asks the guest to power off, and kills it after `graceMs` (0: at once). */
+  /**
+   * Takes all vCPUs out of the guest; devices finish what they were asked for. Settles with the time it took in `ms`,
+   * or `undefined` if the machine ended instead.
+   */
+  pause(): Promise<number | undefined> {
+    return this.#vcpus.pause();
+  }
+
+  /** Lets a paused guest go on; `undefined` if the machine has ended. A guest that runs just does. */
+  resume(): Promise<true | undefined> {
+    return this.#vcpus.resume();
+  }
+
+  /** Asks the guest to power off, and kills it after `graceMs` (0: at once). A paused guest goes on, to hear of it. */
   stop(graceMs: number): void {
     if (this.#end !== undefined) return;
+    if (graceMs > 0) void this.resume();
     this.#powerIrq.signal();
     clearTimeout(this.#graceTimer);
     this.#graceTimer = setTimeout(() => this.#finish({ reason: "killed" }), graceMs);
@@ -153,7 +169,7 @@ export class Machine {
   #finish(end: { reason: StopReason; detail?: string }): void {
     this.#end ??= end;
     clearTimeout(this.#graceTimer);
-    for (const vcpu of this.#vcpus) vcpu.kick();
+    this.#vcpus.stop();
   }
 
   async #run({ resources, io, vcpus }: Parts): Promise<MachineEnd> {
@@ -176,6 +192,7 @@ export class Machine {
 
 interface Parts {
   readonly resources: DisposableStack;
+  readonly shared: SharedArrayBuffer;
   readonly io: IoThread;
   readonly vcpus: readonly VcpuThread[];
   readonly serial: Serial;

@@ -21,7 +21,7 @@ export interface VcpuLoop {
   readonly vcpu: Vcpu;
   readonly ports: Bus;
   readonly mmio: Bus;
-  /** looked at after each entry that a signal ended */
+  /** looked at before the first entry and after each that was interrupted; waits out a pause; true: leave for good */
   readonly stopped: () => boolean;
   /** set by a device that ended the guest: power port, reset line */
   readonly ended: () => VcpuEnd | undefined;
@@ -54,15 +54,21 @@ export class ExitCounts {
   }
 }
 
-/** Runs the vCPU until the VM ends or is told to stop (then `undefined`). */
+/**
+ * Runs the vCPU until the VM ends or is told to stop (then `undefined`).
+ *
+ * Who wants something else from it sets `immediateExit` after saying what: the next entry is then interrupted, and not
+ * before KVM has finished the instruction of the last exit. So a paused vCPU's registers are whole.
+ */
 export function runVcpu(loop: VcpuLoop, exits: ExitCounts): VcpuEnd | undefined {
   const { vcpu, stopped } = loop;
-  while (!stopped()) {
-    if (!vcpu.enter()) continue;
-    const end = serveExit(loop, vcpu.run, exits);
-    if (end !== undefined) return end;
+  if (stopped()) return undefined;
+  for (;;) {
+    if (vcpu.enter()) {
+      const end = serveExit(loop, vcpu.run, exits);
+      if (end !== undefined) return end;
+    } else if (stopped()) return undefined;
   }
-  return undefined;
 }
 
 function serveExit(loop: VcpuLoop, run: RunPage, exits: ExitCounts): VcpuEnd | undefined {

@@ -8,7 +8,7 @@ import { signalThread } from "../ffi/sys.ts";
 import { RunPage } from "../kvm/run_page.ts";
 import type { VcpuHandle } from "../kvm/vm.ts";
 import type { VcpuEnd } from "./vcpu_loop.ts";
-import { STOP_WORD, type VcpuReport, type VcpuStart, type VcpuStopped } from "./worker_protocol.ts";
+import type { VcpuReport, VcpuStart, VcpuStopped } from "./worker_protocol.ts";
 
 /** The signal that ends a KVM_RUN (not SIGUSR1, on which Deno opens its debugger); `src/vmm/main.ts` has a listener for it that does nothing. */
 export const KICK_SIGNAL = { name: "SIGUSR2", number: 12 } as const;
@@ -27,18 +27,17 @@ export class VcpuThread {
   /** the thread has left KVM_RUN for good. Rejects if it threw. */
   readonly stopped: Promise<VcpuStopped>;
   readonly #worker: Worker;
-  readonly #words: Int32Array<SharedArrayBuffer>;
   #runPage: RunPage | undefined;
   #tid: number | undefined;
   #alive = true;
   #kicked = false;
+  #onPaused: (pause: number) => void = () => {};
 
   /** Starts the thread, which loads its code meanwhile; {@linkcode enter} sends it into the guest. */
-  constructor(index: number, shared: SharedArrayBuffer, onConsole: () => void) {
+  constructor(index: number, onConsole: () => void) {
     const url = new URL("./vcpu_worker.ts", import.meta.url).href;
     const worker = new Worker(url, { type: "module", name: `vcpu-${index}` });
     this.#worker = worker;
-    this.#words = new Int32Array(shared);
     const running = Promise.withResolvers<void>();
     const ended = Promise.withResolvers<VcpuEnd>();
     const stopped = Promise.withResolvers<VcpuStopped>();
@@ -52,6 +51,8 @@ export class VcpuThread {
           return;
         case "console":
           return onConsole();
+        case "paused":
+          return this.#onPaused(data.pause);
         case "ended":
           return ended.resolve(data.end);
         case "stopped":
@@ -88,15 +89,30 @@ export class VcpuThread {
   }
 
   /**
-   * Makes the thread leave KVM_RUN and stop. `immediateExit` catches it just before it enters the guest, the signal
-   * when it is inside; the stop word keeps it from entering again.
+   * Makes the thread leave KVM_RUN and look at the control word, which has to be set before. `immediateExit` catches it
+   * just before it enters the guest, the signal when it is inside.
    */
   kick(): void {
     // Once it has stopped, its run page may be gone.
     if (!this.#alive) return;
     this.#kicked = true;
-    Atomics.store(this.#words, STOP_WORD, 1);
     if (this.#runPage !== undefined) this.#runPage.immediateExit = true;
     if (this.#tid !== undefined) signalThread(this.#tid, KICK_SIGNAL.number);
+  }
+
+  /** Kicks the thread; settles when it waits for the end of pause number `pause`. */
+  pause(pause: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onPaused = (reported) => {
+        if (reported === pause) resolve();
+      };
+      this.kick();
+    });
+  }
+
+  /** Lets a paused thread enter the guest again, once the control word lets it. */
+  allowEntry(): void {
+    this.#kicked = false;
+    if (this.#alive && this.#runPage !== undefined) this.#runPage.immediateExit = false;
   }
 }

@@ -20,8 +20,10 @@ import { RegisterCaller } from "./register_call.ts";
 import { ExitCounts, runVcpu, type VcpuEnd } from "./vcpu_loop.ts";
 import {
   callWords,
+  CONTROL_WORD,
   INTERRUPT_STATUS_WORD,
-  STOP_WORD,
+  RUN,
+  STOP,
   type VcpuReport,
   type VcpuStart,
 } from "./worker_protocol.ts";
@@ -56,9 +58,21 @@ function run(start: VcpuStart, vcpu: Vcpu, exits: ExitCounts): VcpuEnd | undefin
   const mmio = mmioBus(start);
   scope.postMessage({ type: "running", tid: gettid() });
   return runVcpu(
-    { vcpu, ports, mmio, stopped: () => Atomics.load(words, STOP_WORD) !== 0, ended: () => ended },
+    { vcpu, ports, mmio, stopped: () => waitToRun(words), ended: () => ended },
     exits,
   );
+}
+
+/** Says that it is paused while it has to be; true if the vCPU has to stop. */
+function waitToRun(words: Int32Array<SharedArrayBuffer>): boolean {
+  for (;;) {
+    const control = Atomics.load(words, CONTROL_WORD);
+    if (control === RUN) return false;
+    if (control === STOP) return true;
+    scope.postMessage({ type: "paused", pause: control });
+    // Each pause has its own number: one that begins before this thread woke from the last is not taken for that.
+    while (Atomics.load(words, CONTROL_WORD) === control) Atomics.wait(words, CONTROL_WORD, control);
+  }
 }
 
 function portBus(start: VcpuStart, end: (end: VcpuEnd) => void): Bus {

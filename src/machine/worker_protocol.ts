@@ -15,8 +15,10 @@ import type { VcpuEnd } from "./vcpu_loop.ts";
 
 // --- Shared words
 
-/** 1 once the vCPUs have to stop */
-export const STOP_WORD = 0;
+/** what the vCPUs have to do: {@link RUN}, {@link STOP}, or the number of a pause (1, 2, …) */
+export const CONTROL_WORD = 0;
+export const RUN = 0;
+export const STOP = -1;
 /** interrupt status of virtio device n */
 export const INTERRUPT_STATUS_WORD = 8;
 /** register calls of vCPU n to the io thread, {@link CALL_WORDS} each */
@@ -86,6 +88,8 @@ export type VcpuReport =
   | { readonly type: "running"; readonly tid: number }
   /** serial output waits */
   | { readonly type: "console" }
+  /** out of KVM_RUN until pause number `pause` ends */
+  | { readonly type: "paused"; readonly pause: number }
   /** the guest ended, or KVM could not go on */
   | { readonly type: "ended"; readonly end: VcpuEnd }
   /** out of KVM_RUN for good */

@@ -70,6 +70,10 @@ export function parseVmmEvent(line: string): VmmEvent {
       return { type: "hello", pid: numberOf(event.pid) };
     case "started":
       return { type: "started", timings: timingsOf(event.timings) };
+    case "paused":
+      return { type: "paused", pauseMs: numberOf(event.pauseMs) };
+    case "resumed":
+      return { type: "resumed" };
     case "console":
       return { type: "console", data: textOf(event.data) };
     case "stopped":

@@ -196,6 +196,8 @@ export class VmmProcess {
   #handle(event: VmmEvent): void {
     switch (event.type) {
       case "hello":
+      case "paused":
+      case "resumed":
         return;
       case "started":
         return this.#started.resolve(event.timings);

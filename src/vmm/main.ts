@@ -69,6 +69,10 @@ class Vmm {
         return;
       case "stop":
         return this.stop(request.graceMs);
+      case "pause":
+        return this.#tell((machine) => machine.pause(), (pauseMs) => ({ type: "paused", pauseMs }));
+      case "resume":
+        return this.#tell((machine) => machine.resume(), () => ({ type: "resumed" }));
       case "console":
         this.#console?.type(Uint8Array.fromBase64(request.data));
         return;
@@ -81,6 +85,14 @@ class Vmm {
   stop(graceMs: number): void {
     if (this.#machine === undefined) Deno.exit(VMM_EXIT.ok);
     this.#machine.then((machine) => machine.stop(graceMs), fail);
+  }
+
+  /** Has the machine do something and sends what came of it: nothing if the machine ended instead. */
+  #tell<T>(request: (machine: Machine) => Promise<T | undefined>, answer: (result: T) => VmmEvent): void {
+    if (this.#machine === undefined) fail(new ConfigError("request", "Cannot do this before a start"));
+    this.#machine.then(request).then((result) => {
+      if (result !== undefined) send(answer(result));
+    }).catch(fail);
   }
 
   async #start(config: Parameters<typeof Machine.start>[0]): Promise<Machine> {

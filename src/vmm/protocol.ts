@@ -53,6 +53,10 @@ export type VmmRequest =
   | { readonly type: "start"; readonly config: VmConfig }
   /** ask the guest to power off (IRQ 5); kill it after `graceMs` */
   | { readonly type: "stop"; readonly graceMs: number }
+  /** take all vCPUs out of the guest, which `paused` answers; nothing if it is paused already, but the answer */
+  | { readonly type: "pause" }
+  /** let a paused guest go on, which `resumed` answers */
+  | { readonly type: "resume" }
   /** bytes typed at the serial console, base64 */
   | { readonly type: "console"; readonly data: string };
 
@@ -81,6 +85,9 @@ export type VmmEvent =
   | { readonly type: "started"; readonly timings: VmTimings }
   /** bytes the guest wrote to its serial console, base64 */
   | { readonly type: "console"; readonly data: string }
+  /** no vCPU is in the guest any more; `pauseMs`: how long that took in `ms` */
+  | { readonly type: "paused"; readonly pauseMs: number }
+  | { readonly type: "resumed" }
   /** `exits`: exits to userspace by cause */
   | {
     readonly type: "stopped";
