@@ -5,7 +5,9 @@
  * parsed into a request whose fields are all proven against the disk's size; anything else is completed with an
  * error status. Every request is answered in its last writable byte; one without such a byte is given back with
  * length 0. The host's work for a request is bounded by {@linkcode MAX_TRANSFER_BYTES}, for DISCARD and WRITE_ZEROES
- * by {@linkcode MAX_ZERO_SECTORS} a segment.
+ * by {@linkcode MAX_ZERO_SECTORS} a segment; a queue has no more requests under way than it has entries.
+ *
+ * Requests run in parallel and end in any order. After a reset none of them touches the guest's memory.
  *
  * @module
  */
@@ -14,12 +16,15 @@ import { VIRTIO_ID_BLOCK } from "../src/virtio/abi.ts";
 import type { DescriptorChain } from "../src/virtio/descriptor_chain.ts";
 import type { ActiveContext, VirtioDevice } from "../src/virtio/device.ts";
 import type { DeviceQueue } from "../src/virtio/device_queue.ts";
+import type { RateLimiter } from "./rate_limiter.ts";
 
 // linux/virtio_blk.h
 export const VIRTIO_BLK_F_SEG_MAX = 1n << 2n;
 export const VIRTIO_BLK_F_RO = 1n << 5n;
 export const VIRTIO_BLK_F_BLK_SIZE = 1n << 6n;
 export const VIRTIO_BLK_F_FLUSH = 1n << 9n;
+export const VIRTIO_BLK_F_TOPOLOGY = 1n << 10n;
+export const VIRTIO_BLK_F_MQ = 1n << 12n;
 export const VIRTIO_BLK_F_DISCARD = 1n << 13n;
 export const VIRTIO_BLK_F_WRITE_ZEROES = 1n << 14n;
 export const VIRTIO_BLK_T_IN = 0;
@@ -31,9 +36,12 @@ export const VIRTIO_BLK_T_WRITE_ZEROES = 13;
 export const VIRTIO_BLK_S_OK = 0;
 export const VIRTIO_BLK_S_IOERR = 1;
 export const VIRTIO_BLK_S_UNSUPP = 2;
-const VIRTIO_BLK_ID_BYTES = 20;
+/** Longest serial number (§5.2.6). */
+export const VIRTIO_BLK_ID_BYTES = 20;
 
 const SECTOR_BYTES = 512;
+/** What host file systems work in: smaller writes are read, changed and written back there (§5.2.4 topology). */
+const PHYSICAL_BLOCK_BYTES = 4096;
 const QUEUE_SIZE = 256;
 /** Buffers of one request, without header and status (§5.2.4 seg_max). */
 const SEG_MAX = QUEUE_SIZE - 2;
@@ -46,16 +54,39 @@ const HEADER_BYTES = 16;
 /** Longest read or write. Without it, buffers that name the same RAM again and again make one request 4 GiB. */
 const MAX_TRANSFER_BYTES = 64 * 1024 * 1024;
 
-/** A disk. Offsets and sizes are bytes; all calls are complete when they return, and throw if the host failed. */
+/** Called once, when a request is over; `error` says that the host failed. */
+type OnDone = (error?: unknown) => void;
+
+/**
+ * A disk. Offsets and sizes are bytes. Each call begins a request and may return before it is over; a flush covers
+ * what was over when it was asked for.
+ */
 export interface BlockBackend {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
-  read(views: Uint8Array<ArrayBuffer>[], diskOffset: number): void;
-  write(views: Uint8Array<ArrayBuffer>[], diskOffset: number): void;
+  /** unit that writes are best aligned to */
+  readonly unitBytes: number;
+  read(views: Uint8Array<ArrayBuffer>[], diskOffset: number, done: OnDone): void;
+  write(views: Uint8Array<ArrayBuffer>[], diskOffset: number, done: OnDone): void;
   /** makes completed writes survive a power cut */
-  flush(): void;
+  flush(done: OnDone): void;
   /** makes the range read as zeros, freeing its space if `unmap` */
-  writeZeroes(diskOffset: number, sizeBytes: number, unmap: boolean): void;
+  writeZeroes(diskOffset: number, sizeBytes: number, unmap: boolean, done: OnDone): void;
+  /** waits until every request is over */
+  finish(): void;
+}
+
+/** How a block device is offered. */
+export interface BlockOptions {
+  /** what GET_ID answers: at most {@linkcode VIRTIO_BLK_ID_BYTES} bytes */
+  readonly serial: string;
+  /** number of request queues (default 1) */
+  readonly queueCount?: number;
+  readonly limiter?: RateLimiter | undefined;
+  /** hears of I/O that the host refused */
+  readonly onHostError: (error: unknown) => void;
+  /** calls {@linkcode VirtioBlk.resume} in this many `ms`; needed with a limiter */
+  readonly wakeIn?: (delayMs: number) => void;
 }
 
 /** A range in bytes. */
@@ -74,19 +105,22 @@ type BlockRequest =
 /** The block device. */
 export class VirtioBlk implements VirtioDevice {
   readonly deviceId = VIRTIO_ID_BLOCK;
-  readonly queueSizes: readonly number[] = [QUEUE_SIZE];
+  readonly queueSizes: readonly number[];
   readonly features: bigint;
   readonly #backend: BlockBackend;
-  readonly #serial: string;
-  readonly #onHostError: (error: unknown) => void;
-  #queue: DeviceQueue | undefined;
+  readonly #options: BlockOptions;
+  #queues: readonly (DeviceQueue | undefined)[] = [];
+  /** a wake-up is on its way: the limiter holds the device until then */
+  #limited = false;
 
-  /** `serial` is what GET_ID answers; `onHostError` hears of I/O that the host refused. */
-  constructor(backend: BlockBackend, serial: string, onHostError: (error: unknown) => void) {
+  constructor(backend: BlockBackend, options: BlockOptions) {
     this.#backend = backend;
-    this.#serial = serial;
-    this.#onHostError = onHostError;
+    this.#options = options;
+    const { queueCount = 1 } = options;
+    this.queueSizes = Array.from({ length: queueCount }, () => QUEUE_SIZE);
     this.features = VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_FLUSH |
+      VIRTIO_BLK_F_TOPOLOGY |
+      (queueCount > 1 ? VIRTIO_BLK_F_MQ : 0n) |
       (backend.readOnly ? VIRTIO_BLK_F_RO : VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES);
   }
 
@@ -96,6 +130,10 @@ export class VirtioBlk implements VirtioDevice {
     view.setBigUint64(0, BigInt(Math.floor(this.#backend.sizeBytes / SECTOR_BYTES)), true);
     view.setUint32(12, SEG_MAX, true);
     view.setUint32(20, SECTOR_BYTES, true);
+    view.setUint8(24, Math.log2(PHYSICAL_BLOCK_BYTES / SECTOR_BYTES)); // physical_block_exp
+    view.setUint16(26, PHYSICAL_BLOCK_BYTES / SECTOR_BYTES, true); // min_io_size
+    view.setUint32(28, this.#backend.unitBytes / SECTOR_BYTES, true); // opt_io_size
+    view.setUint16(34, this.queueSizes.length, true); // num_queues
     view.setUint32(36, MAX_ZERO_SECTORS, true); // max_discard_sectors
     view.setUint32(40, MAX_ZERO_SEGMENTS, true); // max_discard_seg
     view.setUint32(44, 1, true); // discard_sector_alignment
@@ -106,68 +144,110 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   activate({ queues }: ActiveContext): void {
-    this.#queue = queues[0];
-    this.notify();
+    this.#queues = queues;
+    queues.forEach((_, index) => {
+      // One round serves all that fits into the ring; the next one finds it empty and asks for notifications.
+      if (this.notify(index)) this.notify(index);
+    });
   }
 
-  notify(): boolean {
-    return this.#queue?.drain((chain) => this.#serve(chain)) ?? false;
+  notify(queueIndex: number): boolean {
+    if (this.#limited) return false;
+    const queue = this.#queues[queueIndex];
+    const serve = (chain: DescriptorChain, giveBack: () => void): void => this.#serve(chain, giveBack);
+    const left = queue?.drainLater(serve, () => this.#mayStart()) ?? false;
+    return left && !this.#limited;
+  }
+
+  /** The time that `wakeIn` was asked for is over. */
+  resume(): void {
+    this.#limited = false;
+    const left = this.#queues.map((_, index) => this.notify(index));
+    if (left.includes(true)) this.#options.wakeIn?.(0);
+  }
+
+  /** Tells the driver of requests that ended since the last notification. */
+  flushCompleted(): void {
+    for (const queue of this.#queues) queue?.flush();
   }
 
   reset(): void {
-    this.#queue = undefined;
+    this.#backend.finish();
+    this.#queues = [];
   }
 
-  #serve(chain: DescriptorChain): void {
+  #mayStart(): boolean {
+    const waitMs = this.#options.limiter?.waitMs() ?? 0;
+    if (waitMs > 0 && !this.#limited) {
+      this.#limited = true;
+      this.#options.wakeIn?.(waitMs);
+    }
+    return waitMs === 0;
+  }
+
+  #serve(chain: DescriptorChain, giveBack: () => void): void {
     const { writer } = chain;
     // The status is the last writable byte; data comes before it. Without one there is nowhere to answer.
     const dataBytes = writer.availableBytes - 1;
-    if (dataBytes < 0) return;
+    if (dataBytes < 0) return giveBack();
     const data = writer.views(dataBytes);
     const request = parseRequest(chain, dataBytes, this.#backend);
-    let status = VIRTIO_BLK_S_OK;
-    try {
-      status = this.#execute(request, chain, data);
-    } catch (error) {
-      this.#onHostError(error);
-      status = VIRTIO_BLK_S_IOERR;
-    }
-    // The status byte counts as written, and so does all before it (§2.7.8.2): reads filled it or it is stale.
-    if (status === VIRTIO_BLK_S_OK && (request.kind === "read" || request.kind === "get_id")) {
-      writer.advance(dataBytes);
-    }
-    writer.write(Uint8Array.of(status));
+    const moved = request.kind === "read" || request.kind === "write" ? request.sizeBytes : 0;
+    this.#options.limiter?.charge(moved);
+    this.#execute(request, chain, data, (status) => {
+      // The status byte counts as written, and so does all before it (§2.7.8.2): reads filled it or it is stale.
+      if (status === VIRTIO_BLK_S_OK && (request.kind === "read" || request.kind === "get_id")) {
+        writer.advance(dataBytes);
+      }
+      writer.write(Uint8Array.of(status));
+      giveBack();
+    });
   }
 
-  #execute(request: BlockRequest, chain: DescriptorChain, data: Uint8Array<ArrayBuffer>[]): number {
+  #execute(
+    request: BlockRequest,
+    chain: DescriptorChain,
+    data: Uint8Array<ArrayBuffer>[],
+    answer: (status: number) => void,
+  ): void {
+    const done = (error?: unknown): void => {
+      if (error === undefined) return answer(VIRTIO_BLK_S_OK);
+      this.#options.onHostError(error);
+      answer(VIRTIO_BLK_S_IOERR);
+    };
     switch (request.kind) {
       case "read":
-        this.#backend.read(data, request.diskOffset);
-        return VIRTIO_BLK_S_OK;
+        return this.#backend.read(data, request.diskOffset, done);
       case "write":
-        this.#backend.write(chain.reader.views(request.sizeBytes), request.diskOffset);
-        return VIRTIO_BLK_S_OK;
+        return this.#backend.write(chain.reader.views(request.sizeBytes), request.diskOffset, done);
       case "flush":
-        this.#backend.flush();
-        return VIRTIO_BLK_S_OK;
+        return this.#backend.flush(done);
       case "get_id":
         this.#writeSerial(data);
-        return VIRTIO_BLK_S_OK;
+        return done();
       case "zero":
-        for (const { diskOffset, sizeBytes, unmap } of request.extents) {
-          this.#backend.writeZeroes(diskOffset, sizeBytes, unmap);
-        }
-        return VIRTIO_BLK_S_OK;
+        return this.#zero(request.extents, 0, done);
       case "bad":
-        return VIRTIO_BLK_S_IOERR;
+        return answer(VIRTIO_BLK_S_IOERR);
       case "unsupported":
-        return VIRTIO_BLK_S_UNSUPP;
+        return answer(VIRTIO_BLK_S_UNSUPP);
     }
+  }
+
+  /** Zeroes one range after the other; the first that fails is the last. */
+  #zero(extents: readonly Extent[], index: number, done: OnDone): void {
+    const extent = extents[index];
+    if (extent === undefined) return done();
+    const { diskOffset, sizeBytes, unmap } = extent;
+    this.#backend.writeZeroes(diskOffset, sizeBytes, unmap, (error) => {
+      if (error !== undefined) return done(error);
+      this.#zero(extents, index + 1, done);
+    });
   }
 
   #writeSerial(data: Uint8Array<ArrayBuffer>[]): void {
     const id = new Uint8Array(VIRTIO_BLK_ID_BYTES);
-    new TextEncoder().encodeInto(this.#serial, id);
+    new TextEncoder().encodeInto(this.#options.serial, id);
     let done = 0;
     for (const view of data) {
       view.set(id.subarray(done, done + view.byteLength));

@@ -31,6 +31,7 @@ export const ERRNO = {
   ESPIPE: 29,
   EROFS: 30,
   EPIPE: 32,
+  ENOSYS: 38,
   EOPNOTSUPP: 95,
   EADDRINUSE: 98,
   ECONNRESET: 104,

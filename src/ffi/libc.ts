@@ -110,6 +110,18 @@ const symbols = {
   },
   connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
+  syscall: {
+    parameters: [
+      "i64", // long number
+      "i64", // up to six arguments
+      "i64",
+      "i64",
+      "i64",
+      "i64",
+      "i64",
+    ],
+    result: "i64",
+  },
   gettid: { parameters: [], result: "i32" },
   getpid: { parameters: [], result: "i32" },
   tgkill: {

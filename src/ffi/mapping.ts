@@ -31,9 +31,9 @@ export class Mapping implements Disposable {
     this.buffer = Deno.UnsafePointerView.getArrayBuffer(pointer, sizeBytes);
   }
 
-  /** Maps `sizeBytes` of a file descriptor, shared, for reading and writing. */
-  static ofFd(fd: number, sizeBytes: number, flags = MAP_SHARED): Mapping {
-    const pointer = libc.mmap(null, BigInt(sizeBytes), PROT_READ | PROT_WRITE, flags, fd, 0n);
+  /** Maps `sizeBytes` of a file descriptor from `fileOffset`, shared, for reading and writing. */
+  static ofFd(fd: number, sizeBytes: number, flags = MAP_SHARED, fileOffset = 0): Mapping {
+    const pointer = libc.mmap(null, BigInt(sizeBytes), PROT_READ | PROT_WRITE, flags, fd, BigInt(fileOffset));
     const errno = lastErrno();
     if (pointer === null || Deno.UnsafePointer.value(pointer) === 2n ** 64n - 1n) {
       throw new SysError(`mmap of ${sizeBytes} bytes`, errno);

@@ -23,10 +23,16 @@ const MAX_EVENTS = 64;
 /** Called with the event bits that are ready. */
 export type PollHandler = (events: number) => void;
 
+interface Timer {
+  readonly dueMs: number;
+  readonly handler: () => void;
+}
+
 /** Level-triggered readiness of many file descriptors, each with its handler. */
 export class Poller implements Disposable {
   readonly #epollFd: number;
   readonly #handlers = new Map<number, PollHandler>();
+  readonly #timers: Timer[] = [];
   readonly #ready = new DataView(new ArrayBuffer(EVENT_SIZE * MAX_EVENTS));
   readonly #readyBytes = new Uint8Array(this.#ready.buffer);
   readonly #control = new DataView(new ArrayBuffer(EVENT_SIZE));
@@ -52,9 +58,14 @@ export class Poller implements Disposable {
     if (this.#handlers.delete(fd)) this.#ctl(CTL_DEL, fd, 0);
   }
 
-  /** Waits once, at most `timeoutMs` (-1: for ever), and calls the handlers of what is ready. */
+  /** Calls `handler` once, `delayMs` from now or a little later. */
+  after(delayMs: number, handler: () => void): void {
+    this.#timers.push({ dueMs: performance.now() + delayMs, handler });
+  }
+
+  /** Waits once, at most `timeoutMs` (-1: for ever), and calls the handlers of what is ready or due. */
   poll(timeoutMs: number): void {
-    const count = libc.epoll_wait(this.#epollFd, this.#readyBytes, MAX_EVENTS, timeoutMs);
+    const count = libc.epoll_wait(this.#epollFd, this.#readyBytes, MAX_EVENTS, this.#untilTimer(timeoutMs));
     if (count < 0) {
       const errno = lastErrno();
       if (errno === ERRNO.EINTR) return;
@@ -64,6 +75,24 @@ export class Poller implements Disposable {
       const events = this.#ready.getUint32(index * EVENT_SIZE, true);
       // A handler may have removed a later one of the same round: then there is nobody to call.
       this.#handlers.get(this.#ready.getInt32(index * EVENT_SIZE + 4, true))?.(events);
+    }
+    this.#runTimers();
+  }
+
+  #untilTimer(timeoutMs: number): number {
+    if (this.#timers.length === 0) return timeoutMs;
+    const next = Math.min(...this.#timers.map(({ dueMs }) => dueMs)) - performance.now();
+    const wait = Math.max(0, Math.ceil(next));
+    return timeoutMs < 0 ? wait : Math.min(timeoutMs, wait);
+  }
+
+  #runTimers(): void {
+    if (this.#timers.length === 0) return;
+    const now = performance.now();
+    const due = this.#timers.filter(({ dueMs }) => dueMs <= now);
+    for (const timer of due) {
+      this.#timers.splice(this.#timers.indexOf(timer), 1);
+      timer.handler();
     }
   }
 

@@ -12,6 +12,7 @@ import { inflateRawSync } from "node:zlib";
 import type { Iovec } from "../ffi/iovec.ts";
 import { fdatasync } from "../ffi/sys.ts";
 import { DiskFile } from "./disk_file.ts";
+import type { FileExtent } from "./disk_queue.ts";
 import { newQcow2Image, parseQcow2Header, Qcow2Error, type Qcow2Header } from "./qcow2_header.ts";
 import { type Mapping, Qcow2Map } from "./qcow2_map.ts";
 import { Qcow2Refcounts } from "./qcow2_refcounts.ts";
@@ -23,6 +24,7 @@ type Views = Uint8Array<ArrayBuffer>[];
 export interface BackingDisk extends Disposable {
   readonly sizeBytes: number;
   read(views: Views, diskOffset: number): void;
+  extents(kind: "read", diskOffset: number, sizeBytes: number): FileExtent[] | undefined;
 }
 
 /** How to open an image. */
@@ -83,6 +85,39 @@ export class Qcow2Disk implements Disposable {
   ): void {
     using file = DiskFile.create(path, options.iovec);
     file.write(newQcow2Image(sizeBytes, options.backing), 0);
+  }
+
+  /** a cluster: a write of less than one that was never written copies the rest of it */
+  get unitBytes(): number {
+    return this.#clusterBytes;
+  }
+
+  get fd(): number {
+    return this.#file.fd;
+  }
+
+  /**
+   * Where a range of the disk is in files, as long as no cluster is freed; `undefined` if that alone does not do: a
+   * write needs new clusters, or a read unpacks some.
+   */
+  extents(kind: "read" | "write", diskOffset: number, sizeBytes: number): FileExtent[] | undefined {
+    const found: FileExtent[] = [];
+    const end = diskOffset + sizeBytes;
+    for (let at = diskOffset; at < end;) {
+      const run = this.#run(at, end);
+      const { mapping } = run;
+      if (mapping.kind === "data") {
+        found.push({ fd: this.#file.fd, fileOffset: mapping.fileOffset, sizeBytes: run.sizeBytes });
+      } else if (kind === "write" || mapping.kind === "compressed") return undefined;
+      else if (mapping.kind === "zero") found.push(zeros(run.sizeBytes));
+      else {
+        const below = backingExtents(this.#backing, at, run.sizeBytes);
+        if (below === undefined) return undefined;
+        found.push(...below);
+      }
+      at += run.sizeBytes;
+    }
+    return found;
   }
 
   read(views: Views, diskOffset: number): void {
@@ -201,11 +236,30 @@ export class Qcow2Disk implements Disposable {
   }
 }
 
+function zeros(sizeBytes: number): FileExtent {
+  return { fd: undefined, fileOffset: 0, sizeBytes };
+}
+
+function backingExtents(
+  backing: BackingDisk | undefined,
+  diskOffset: number,
+  sizeBytes: number,
+): FileExtent[] | undefined {
+  const inside = insideOf(backing, diskOffset, sizeBytes);
+  const found = inside > 0 ? backing?.extents("read", diskOffset, inside) : [];
+  return found && (inside < sizeBytes ? [...found, zeros(sizeBytes - inside)] : found);
+}
+
+/** How many bytes of a range the backing disk has. */
+function insideOf(backing: BackingDisk | undefined, diskOffset: number, sizeBytes: number): number {
+  return Math.min(sizeBytes, Math.max(0, (backing?.sizeBytes ?? 0) - diskOffset));
+}
+
 /** Reads from the backing disk; beyond its end, and without one, there are zeros. */
 function readBacking(backing: BackingDisk | undefined, views: Views, diskOffset: number): void {
   const cursor = new ViewCursor(views);
   const total = cursor.totalBytes;
-  const inside = Math.min(total, Math.max(0, (backing?.sizeBytes ?? 0) - diskOffset));
+  const inside = insideOf(backing, diskOffset, total);
   if (inside > 0) backing?.read(cursor.take(inside), diskOffset);
   for (const view of cursor.take(total - inside)) view.fill(0);
 }

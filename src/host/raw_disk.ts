@@ -7,6 +7,7 @@
 import type { Iovec } from "../ffi/iovec.ts";
 import { FALLOC, fallocate, fdatasync } from "../ffi/sys.ts";
 import { DiskFile } from "./disk_file.ts";
+import type { FileExtent } from "./disk_queue.ts";
 
 /** A disk whose byte n is the file's byte n. */
 export class RawDisk implements Disposable {
@@ -20,6 +21,20 @@ export class RawDisk implements Disposable {
     this.readOnly = options.readOnly;
     // Whole sectors only: a guest cannot address the rest.
     this.sizeBytes = this.#file.sizeBytes - this.#file.sizeBytes % 512;
+  }
+
+  /** page that the host's file systems work in, in bytes */
+  get unitBytes(): number {
+    return 4096;
+  }
+
+  get fd(): number {
+    return this.#file.fd;
+  }
+
+  /** Where a range of the disk is in files. */
+  extents(_kind: "read" | "write", diskOffset: number, sizeBytes: number): FileExtent[] {
+    return [{ fd: this.#file.fd, fileOffset: diskOffset, sizeBytes }];
   }
 
   read(views: Uint8Array<ArrayBuffer>[], diskOffset: number): void {

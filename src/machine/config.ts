@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { VmConfig } from "../vmm/protocol.ts";
+import type { RateLimitConfig, VmConfig } from "../vmm/protocol.ts";
 import { MAX_CMDLINE_BYTES, MAX_CPUS, MAX_VIRTIO_DEVICES } from "./layout.ts";
 
 /** The caller asked for a machine that cannot be. */
@@ -24,6 +24,9 @@ const MAX_MEMORY_MIB = 1024 * 1024;
 
 /** A TAP name: an interface name is at most 15 bytes (linux/if.h) and has no slash or space. */
 const TAP_NAME = /^[^\s/]{1,15}$/;
+
+/** virtio 1.2 §5.2.6: 20 bytes */
+const SERIAL = /^[\x21-\x7e]{1,20}$/;
 
 /** Devices beside the disks: rng always, net and vsock as asked for. */
 export function deviceCount(config: VmConfig): number {
@@ -53,11 +56,26 @@ export function checkConfig(config: VmConfig): void {
       `Cannot attach ${config.disks.length} disks: ${MAX_VIRTIO_DEVICES} devices fit`,
     );
   }
+  config.disks.forEach(({ serial, rateLimit }, index) => {
+    if (serial !== undefined && !SERIAL.test(serial)) {
+      throw new ConfigError(
+        `disks[${index}].serial`,
+        `Cannot use "${serial}" as a serial number: it has 1 to 20 characters of ASCII`,
+      );
+    }
+    if (rateLimit !== undefined) checkRateLimit(`disks[${index}].rateLimit`, rateLimit);
+  });
   if (config.net !== undefined && !TAP_NAME.test(config.net.tap)) {
     throw new ConfigError("net.tap", `Cannot use "${config.net.tap}" as the name of a TAP device`);
   }
   // Context ids 0 to 2 are reserved, 2^32 - 1 means any (virtio 1.2 §5.10.4).
   if (config.vsock !== undefined) requireInteger("vsock.cid", config.vsock.cid, 3, 2 ** 32 - 2);
+}
+
+function checkRateLimit(field: string, limit: RateLimitConfig): void {
+  for (const [name, value] of Object.entries(limit)) {
+    requireInteger(`${field}.${name}`, value, 1, Number.MAX_SAFE_INTEGER);
+  }
 }
 
 function requireInteger(field: string, value: number, min: number, max: number): void {

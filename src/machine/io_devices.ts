@@ -4,26 +4,34 @@
  * @module
  */
 
+import { RateLimiter } from "../../devices/rate_limiter.ts";
 import { VirtioBlk } from "../../devices/virtio_blk.ts";
 import { NET_HEADER_BYTES, VirtioNet } from "../../devices/virtio_net.ts";
 import { VirtioRng } from "../../devices/virtio_rng.ts";
 import { VirtioVsock } from "../../devices/virtio_vsock.ts";
+import type { IoUring } from "../ffi/io_uring.ts";
 import type { Iovec } from "../ffi/iovec.ts";
-import type { Poller } from "../ffi/poller.ts";
+import { EPOLL, type Poller } from "../ffi/poller.ts";
+import { DiskQueue } from "../host/disk_queue.ts";
 import { openDisk } from "../host/open_disk.ts";
 import { RandomSource } from "../host/random.ts";
 import { Tap } from "../host/tap.ts";
 import { VsockSocket } from "../host/vsock_socket.ts";
 import type { VirtioDevice } from "../virtio/device.ts";
 import { parseMac } from "./config.ts";
-import type { VmConfig } from "../vmm/protocol.ts";
+import type { DiskConfig, VmConfig } from "../vmm/protocol.ts";
 
 /** Locally administered, and the same for every guest: each has a network of its own. */
 const DEFAULT_MAC = "06:00:ac:1e:00:02";
 
+/** One for each vCPU up to here: beyond, the one thread that serves them is what limits. */
+const MAX_DISK_QUEUES = 16;
+
 /** What the devices are built with. */
 export interface DeviceContext {
   readonly iovec: Iovec;
+  /** where the kernel has none, disks are served one request at a time */
+  readonly ring: IoUring | undefined;
   readonly poller: Poller;
   /** owns what the backends opened */
   readonly resources: DisposableStack;
@@ -34,14 +42,11 @@ export interface DeviceContext {
 
 /** Builds the devices. Disks come first, so that their names in the guest do not depend on the others. */
 export function createDevices(
-  config: Pick<VmConfig, "disks" | "net" | "vsock">,
+  config: Pick<VmConfig, "disks" | "net" | "vsock" | "cpus">,
   context: DeviceContext,
 ): VirtioDevice[] {
-  const { iovec, poller, resources, guard, onHostError } = context;
-  const devices: VirtioDevice[] = config.disks.map((disk, index) => {
-    const backend = resources.use(openDisk({ ...disk, readOnly: disk.readOnly ?? false }, iovec));
-    return new VirtioBlk(backend, `disk${index}`, onHostError);
-  });
+  const { iovec, poller, resources, guard } = context;
+  const devices: VirtioDevice[] = createDisks(config, context);
   devices.push(new VirtioRng(new RandomSource()));
   if (config.net !== undefined) {
     const onPackets = (): void => guard(net, () => void net.receivePackets());
@@ -58,4 +63,29 @@ export function createDevices(
     devices.push(vsock);
   }
   return devices;
+}
+
+function createDisks({ disks, cpus }: Pick<VmConfig, "disks" | "cpus">, context: DeviceContext): VirtioBlk[] {
+  const { ring, poller, guard } = context;
+  const devices = disks.map((disk, index) => createDisk(disk, `disk${index}`, cpus, context));
+  if (ring !== undefined) {
+    poller.add(ring.eventFd, EPOLL.IN, () => {
+      ring.reap();
+      for (const device of devices) guard(device, () => device.flushCompleted());
+    });
+  }
+  return devices;
+}
+
+function createDisk(disk: DiskConfig, name: string, cpus: number, context: DeviceContext): VirtioBlk {
+  const { iovec, ring, poller, resources, guard, onHostError } = context;
+  const image = resources.use(openDisk({ ...disk, readOnly: disk.readOnly ?? false }, iovec));
+  const device = new VirtioBlk(new DiskQueue(image, ring), {
+    serial: disk.serial ?? name,
+    queueCount: Math.min(cpus, MAX_DISK_QUEUES),
+    limiter: disk.rateLimit && new RateLimiter(disk.rateLimit),
+    onHostError,
+    wakeIn: (delayMs) => poller.after(delayMs, () => guard(device, () => device.resume())),
+  });
+  return device;
 }

@@ -6,6 +6,7 @@
  */
 
 import { drainEventFd, EventFd } from "../ffi/event_fd.ts";
+import { IoUring } from "../ffi/io_uring.ts";
 import { Iovec } from "../ffi/iovec.ts";
 import { viewMapping } from "../ffi/mapping.ts";
 import { EPOLL, Poller } from "../ffi/poller.ts";
@@ -20,6 +21,9 @@ import { createDevices } from "./io_devices.ts";
 import * as layout from "./layout.ts";
 import { answerRegisterCall } from "./register_call.ts";
 import { callWords, INTERRUPT_STATUS_WORD, type IoStart } from "./worker_protocol.ts";
+
+/** Disk transfers of all disks that can be under way: what comes on top is done at once. */
+const RING_ENTRIES = 512;
 
 /** Host errors that are logged: a guest can cause one with every request. */
 const MAX_LOGGED_ERRORS = 20;
@@ -47,8 +51,12 @@ export class IoLoop implements Disposable {
       this.#poller.add(start.kickFd, EPOLL.IN, () => this.#onKick());
       const ram = viewMapping(start.ram.hostAddr, start.ram.sizeBytes);
       const memory = new GuestMemory(ram, layout.ramRegions(start.ram.sizeBytes));
-      const devices = createDevices(start.config, {
-        iovec: new Iovec(ram, start.ram.hostAddr),
+      const { hostAddr } = start.ram;
+      const ring = IoUring.open(RING_ENTRIES, { buffer: ram, hostAddr });
+      if (ring !== undefined) this.#resources.use(ring);
+      const devices = createDevices({ ...start.config, cpus: start.cpus }, {
+        iovec: new Iovec(ram, hostAddr),
+        ring,
         poller: this.#poller,
         resources: this.#resources,
         guard: (device, work) => this.#transports.get(device)?.guard(work),
@@ -72,8 +80,7 @@ export class IoLoop implements Disposable {
 
   #attach(device: VirtioDevice, index: number, memory: GuestMemory): string {
     const { shared, vmFd } = this.#start;
-    const guestAddr = layout.VIRTIO_MMIO_ADDR + index * layout.VIRTIO_MMIO_BYTES;
-    const irq = layout.FIRST_VIRTIO_IRQ + index;
+    const { guestAddr, irq } = layout.virtioSlot(index);
     // The descriptor belongs to main, which closes it: this object is only for its calls.
     const vm = new Vm(vmFd);
     const irqEvent = this.#resources.use(new EventFd());

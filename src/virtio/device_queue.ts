@@ -4,13 +4,15 @@
  * @module
  */
 
-import type { DescriptorChain } from "./descriptor_chain.ts";
+import { type DescriptorChain, QueueError } from "./descriptor_chain.ts";
 import type { SplitQueue } from "./split_queue.ts";
 
 /** A virtqueue together with its interrupt. */
 export class DeviceQueue {
   readonly #queue: SplitQueue;
   readonly #interrupt: () => void;
+  /** chains that {@linkcode drainLater} handed out and that are not given back */
+  #outstanding = 0;
 
   constructor(queue: SplitQueue, interrupt: () => void) {
     this.#queue = queue;
@@ -66,6 +68,59 @@ export class DeviceQueue {
       return true;
     } finally {
       this.flush();
+    }
+  }
+
+  /**
+   * Hands out available chains as {@linkcode drain} does, but each is given back when `giveBack` is called, at once or
+   * later. Chains that are given back after this call has returned are told to the driver by {@linkcode flush}.
+   *
+   * @param mayStart asked before each chain: false ends the call
+   * @returns whether chains may be left
+   * @throws {QueueError} if the driver has more chains under way than the queue holds
+   */
+  drainLater(
+    handle: (chain: DescriptorChain, giveBack: () => void) => void,
+    mayStart: () => boolean = () => true,
+  ): boolean {
+    this.#queue.disableNotify();
+    try {
+      for (let left = this.#queue.size; left > 0; left--) {
+        if (!mayStart()) return true;
+        const chain = this.#queue.pop();
+        if (chain === undefined) {
+          if (!this.#queue.enableNotify()) return false;
+          continue;
+        }
+        this.#handOut(chain, handle);
+      }
+      return true;
+    } finally {
+      this.flush();
+    }
+  }
+
+  #handOut(
+    chain: DescriptorChain,
+    handle: (chain: DescriptorChain, giveBack: () => void) => void,
+  ): void {
+    // A chain is the driver's again only once it was given back: more of them than descriptors is a lie.
+    if (this.#outstanding >= this.#queue.size) {
+      throw new QueueError("The driver has more chains under way than the queue holds");
+    }
+    this.#outstanding++;
+    let given = false;
+    const giveBack = (): void => {
+      if (given) return;
+      given = true;
+      this.#outstanding--;
+      this.push(chain);
+    };
+    try {
+      handle(chain, giveBack);
+    } catch (error) {
+      giveBack();
+      throw error;
     }
   }
 }

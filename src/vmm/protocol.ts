@@ -18,6 +18,16 @@ export interface DiskConfig {
   readonly overlayOf?: { readonly path: string; readonly format: "raw" | "qcow2" };
   /** offer the disk read-only (default false) */
   readonly readOnly?: boolean;
+  /** serial number that the guest sees: at most 20 characters of ASCII (default `disk0`, `disk1`, …) */
+  readonly serial?: string;
+  /** average rates that the disk is held to, reads and writes together (default none) */
+  readonly rateLimit?: RateLimitConfig;
+}
+
+/** Average rates, whole numbers from 1; a second's worth may pass at once. */
+export interface RateLimitConfig {
+  readonly bytesPerSecond?: number;
+  readonly operationsPerSecond?: number;
 }
 
 /** A virtio-net interface on a TAP device that exists in the VMM's network namespace, or is made there. */
@@ -34,7 +44,10 @@ export interface VmConfig {
   readonly kernelPath: string;
   /** path of an initrd */
   readonly initrdPath?: string;
-  /** kernel command line; the devices' `virtio_mmio.device=` words are added to it */
+  /**
+   * kernel command line; with the word `acpi=off` the devices' `virtio_mmio.device=` words are added to it, else the
+   * kernel finds them by ACPI
+   */
   readonly cmdline: string;
   /** guest RAM in `MiB` */
   readonly memoryMib: number;
@@ -51,7 +64,7 @@ export interface VmConfig {
 /** Control to VMM. */
 export type VmmRequest =
   | { readonly type: "start"; readonly config: VmConfig }
-  /** ask the guest to power off (IRQ 5); kill it after `graceMs` */
+  /** ask the guest to power off (IRQ 5 and ACPI power button); kill it after `graceMs` */
   | { readonly type: "stop"; readonly graceMs: number }
   /** take all vCPUs out of the guest, which `paused` answers; nothing if it is paused already, but the answer */
   | { readonly type: "pause" }
@@ -62,7 +75,7 @@ export type VmmRequest =
 
 /** Why a VM ended. */
 export type StopReason =
-  /** the guest powered off through the power port */
+  /** the guest powered off: power port, or ACPI's S5 */
   | "poweroff"
   /** the guest rebooted (i8042 reset line or triple fault) */
   | "reset"

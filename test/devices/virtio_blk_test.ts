@@ -1,5 +1,7 @@
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, ok, throws } from "node:assert/strict";
+import { RateLimiter } from "../../devices/rate_limiter.ts";
 import * as blk from "../../devices/virtio_blk.ts";
+import { QueueError } from "../../src/virtio/descriptor_chain.ts";
 import { FakeDriver } from "../support/fake_driver.ts";
 import { Random } from "../support/random.ts";
 
@@ -8,40 +10,71 @@ const SECTOR = 512;
 class MemoryDisk implements blk.BlockBackend {
   readonly bytes = new Uint8Array(8 * SECTOR);
   readonly sizeBytes = 8 * SECTOR;
+  readonly unitBytes = 65_536;
   readonly readOnly: boolean;
   flushes = 0;
   failing = false;
+  /** true: requests wait until {@linkcode endOne} or {@linkcode finish} */
+  slow = false;
+  readonly waiting: (() => void)[] = [];
   constructor(readOnly = false) {
     this.readOnly = readOnly;
   }
-  read(views: Uint8Array[], diskOffset: number): void {
-    if (this.failing) throw new RangeError("host failed");
-    for (const view of views) {
-      view.set(this.bytes.subarray(diskOffset, diskOffset + view.byteLength));
-      diskOffset += view.byteLength;
-    }
+  read(views: Uint8Array[], diskOffset: number, done: (error?: unknown) => void): void {
+    this.#begin(() => {
+      if (this.failing) return done(new RangeError("host failed"));
+      for (const view of views) {
+        view.set(this.bytes.subarray(diskOffset, diskOffset + view.byteLength));
+        diskOffset += view.byteLength;
+      }
+      done();
+    });
   }
-  write(views: Uint8Array[], diskOffset: number): void {
-    for (const view of views) {
-      this.bytes.set(view, diskOffset);
-      diskOffset += view.byteLength;
-    }
+  write(views: Uint8Array[], diskOffset: number, done: () => void): void {
+    this.#begin(() => {
+      for (const view of views) {
+        this.bytes.set(view, diskOffset);
+        diskOffset += view.byteLength;
+      }
+      done();
+    });
   }
-  flush(): void {
-    this.flushes++;
+  flush(done: () => void): void {
+    this.#begin(() => {
+      this.flushes++;
+      done();
+    });
   }
-  writeZeroes(diskOffset: number, sizeBytes: number): void {
-    this.bytes.fill(0, diskOffset, diskOffset + sizeBytes);
+  writeZeroes(diskOffset: number, sizeBytes: number, _unmap: boolean, done: () => void): void {
+    this.#begin(() => {
+      this.bytes.fill(0, diskOffset, diskOffset + sizeBytes);
+      done();
+    });
+  }
+  endOne(index: number): void {
+    this.waiting.splice(index, 1)[0]?.();
+  }
+  finish(): void {
+    while (this.waiting.length > 0) this.endOne(0);
+  }
+  #begin(work: () => void): void {
+    if (this.slow) this.waiting.push(work);
+    else work();
   }
 }
 
 function create(
   readOnly = false,
+  options: Partial<blk.BlockOptions> = {},
 ): { disk: MemoryDisk; driver: FakeDriver; device: blk.VirtioBlk; errors: unknown[] } {
   const disk = new MemoryDisk(readOnly);
   const driver = new FakeDriver();
   const errors: unknown[] = [];
-  const device = new blk.VirtioBlk(disk, "disk0", (error) => errors.push(error));
+  const device = new blk.VirtioBlk(disk, {
+    serial: "disk0",
+    onHostError: (error) => errors.push(error),
+    ...options,
+  });
   device.activate({ features: 0n, queues: [driver.deviceQueue], configChanged: () => {} });
   return { disk, driver, device, errors };
 }
@@ -68,7 +101,7 @@ function request(
   writable: number[],
 ): { status: number; writtenBytes: number; data: Uint8Array } {
   const { writableAddrs } = driver.send(readable, writable);
-  device.notify();
+  device.notify(0);
   const last = writableAddrs.at(-1) ?? 0;
   const lastSize = writable.at(-1) ?? 0;
   const data = writable.length > 1
@@ -100,14 +133,14 @@ Deno.test("VirtioBlk takes header, data and status cut into any buffers", () => 
   deepEqual(vm.disk.bytes.slice(SECTOR, 2 * SECTOR), data);
   // data and status in one buffer
   vm.driver.send([header(blk.VIRTIO_BLK_T_IN, 1n)], [SECTOR + 1]);
-  vm.device.notify();
+  vm.device.notify(0);
   equal(vm.driver.used().at(-1)?.writtenBytes, SECTOR + 1);
 });
 
 Deno.test("VirtioBlk completes a read that has no writable byte, with length 0", () => {
   const vm = create();
   vm.driver.send([header(blk.VIRTIO_BLK_T_IN)], []);
-  vm.device.notify();
+  vm.device.notify(0);
   deepEqual(vm.driver.used(), [{ head: 0, writtenBytes: 0 }]);
 });
 
@@ -190,7 +223,79 @@ Deno.test("VirtioBlk survives random requests and gives every chain back", () =>
     const writable = Array.from({ length: random.below(3) }, () => 1 + random.below(1024));
     if (head.length + writable.length === 0) continue;
     vm.driver.send(head.length === 0 ? [] : [head], writable);
-    vm.device.notify();
+    vm.device.notify(0);
     equal(vm.driver.used().length, 1, `seed 0xb10c round ${round}`);
   }
+});
+
+Deno.test("VirtioBlk runs requests in parallel, and gives each back when it ends, in any order", () => {
+  const vm = create();
+  vm.disk.slow = true;
+  const heads = [0n, 1n, 2n].map((sector) =>
+    vm.driver.send([header(blk.VIRTIO_BLK_T_IN, sector)], [SECTOR, 1]).head
+  );
+  equal(vm.device.notify(0), false);
+  deepEqual([vm.driver.used().length, vm.disk.waiting.length], [0, 3]);
+  vm.disk.endOne(1);
+  equal(vm.driver.interrupts, 0);
+  vm.device.flushCompleted();
+  equal(vm.driver.interrupts, 1);
+  vm.disk.finish();
+  vm.device.flushCompleted();
+  deepEqual(vm.driver.used().map(({ head }) => head), [heads[1], heads[0], heads[2]]);
+});
+
+Deno.test("VirtioBlk ends its requests before a reset is over, and touches nothing afterwards", () => {
+  const vm = create();
+  vm.disk.slow = true;
+  vm.disk.bytes.fill(9);
+  const { writableAddrs } = vm.driver.send([header(blk.VIRTIO_BLK_T_IN)], [SECTOR, 1]);
+  vm.device.notify(0);
+  vm.device.reset();
+  equal(vm.disk.waiting.length, 0);
+  equal(vm.driver.memory.readU8(writableAddrs[0] ?? 0), 9);
+  vm.driver.send([header(blk.VIRTIO_BLK_T_IN)], [SECTOR, 1]);
+  vm.device.notify(0);
+  equal(vm.disk.waiting.length, 0);
+});
+
+Deno.test("VirtioBlk takes no more requests at once than the queue holds, whatever the driver claims", () => {
+  const vm = create();
+  vm.disk.slow = true;
+  const { head } = vm.driver.send([header(blk.VIRTIO_BLK_T_IN)], [SECTOR, 1]);
+  for (let offered = 1; offered < 16; offered++) vm.driver.offer(head);
+  vm.device.notify(0);
+  equal(vm.disk.waiting.length, 16);
+  vm.driver.offer(head);
+  throws(() => vm.device.notify(0), QueueError);
+  equal(vm.disk.waiting.length, 16);
+});
+
+Deno.test("VirtioBlk that is held to a rate goes on when its time has come", () => {
+  let now = 0;
+  const wakes: number[] = [];
+  const limiter = new RateLimiter({ operationsPerSecond: 2 }, () => now);
+  const vm = create(false, { limiter, wakeIn: (delayMs) => wakes.push(delayMs) });
+  for (let count = 0; count < 4; count++) vm.driver.send([header(blk.VIRTIO_BLK_T_FLUSH)], [1]);
+  equal(vm.device.notify(0), false);
+  equal(vm.disk.flushes, 2);
+  equal(vm.device.notify(0), false);
+  deepEqual(wakes, [500]);
+  now += 500;
+  vm.device.resume();
+  equal(vm.disk.flushes, 3);
+  now += 1000;
+  vm.device.resume();
+  equal(vm.disk.flushes, 4);
+  deepEqual(vm.driver.used().length, 4);
+});
+
+Deno.test("VirtioBlk offers a queue a vCPU, and the disk's topology", () => {
+  const { device } = create(false, { queueCount: 4 });
+  deepEqual(device.queueSizes, [256, 256, 256, 256]);
+  ok((device.features & blk.VIRTIO_BLK_F_MQ) !== 0n);
+  const view = new DataView(device.config().buffer);
+  equal(view.getUint16(34, true), 4);
+  // physical blocks of 2^3 sectors, transfers best 128 sectors long
+  deepEqual([view.getUint8(24), view.getUint16(26, true), view.getUint32(28, true)], [3, 8, 128]);
 });
