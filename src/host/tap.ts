@@ -5,7 +5,7 @@
  * @module
  */
 
-import { SysError } from "../ffi/errno.ts";
+import { ERRNO, SysError } from "../ffi/errno.ts";
 import type { Iovec } from "../ffi/iovec.ts";
 import { EPOLL, type Poller } from "../ffi/poller.ts";
 import { close, ioctlBuffer, ioctlValue, O, open, readv, writev } from "../ffi/sys.ts";
@@ -17,12 +17,16 @@ const TUNSETVNETHDRSZ = 0x400454d8n;
 const IFF_TAP = 0x0002;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
+/** Offloads, best first: older kernels refuse a request that names one they do not know. */
+const OFFLOAD_SETS = [0x1f, 0x0f] as const;
 /** `struct ifreq`: char ifr_name[16], short ifr_flags, … */
 const IFREQ_BYTES = 40;
 const IFNAMSIZ = 16;
 
 /** The host's side of a guest's network interface. */
 export class Tap implements Disposable {
+  /** TUN_F_… bits that the host can do */
+  readonly offloads: number;
   readonly #fd: number;
   readonly #iovec: Iovec;
   readonly #poller: Poller;
@@ -49,12 +53,17 @@ export class Tap implements Disposable {
       ioctlBuffer(this.#fd, TUNSETIFF, request, `TUNSETIFF "${name}"`);
       const headerSize = new Uint8Array(Uint32Array.of(options.headerBytes).buffer);
       ioctlBuffer(this.#fd, TUNSETVNETHDRSZ, headerSize, "TUNSETVNETHDRSZ");
-      // The guest takes no offloads: what the host sends it is whole and checksummed.
-      ioctlValue(this.#fd, TUNSETOFFLOAD, 0n, "TUNSETOFFLOAD");
+      this.offloads = OFFLOAD_SETS.find((offloads) => this.#tryOffloads(offloads)) ?? 0;
+      // Until the guest says otherwise, what the host sends it is whole and checksummed.
+      this.setOffloads(0);
     } catch (error) {
       close(this.#fd);
       throw error;
     }
+  }
+
+  setOffloads(offloads: number): void {
+    ioctlValue(this.#fd, TUNSETOFFLOAD, BigInt(offloads), "TUNSETOFFLOAD");
   }
 
   receive(views: Uint8Array<ArrayBuffer>[]): number | undefined {
@@ -75,6 +84,16 @@ export class Tap implements Disposable {
     this.#watched = wanted;
     if (wanted) this.#poller.add(this.#fd, EPOLL.IN, this.#onPackets);
     else this.#poller.remove(this.#fd);
+  }
+
+  #tryOffloads(offloads: number): boolean {
+    try {
+      this.setOffloads(offloads);
+      return true;
+    } catch (error) {
+      if (error instanceof SysError && error.errno === ERRNO.EINVAL) return false;
+      throw error;
+    }
   }
 
   [Symbol.dispose](): void {

@@ -68,6 +68,9 @@ export function checkConfig(config: VmConfig): void {
   if (config.net !== undefined && !TAP_NAME.test(config.net.tap)) {
     throw new ConfigError("net.tap", `Cannot use "${config.net.tap}" as the name of a TAP device`);
   }
+  // RFC 791: every IPv4 link takes packets of 68 bytes
+  if (config.net?.mtu !== undefined) requireInteger("net.mtu", config.net.mtu, 68, 65_535);
+  if (config.net?.rateLimit !== undefined) checkRateLimit("net.rateLimit", config.net.rateLimit);
   // Context ids 0 to 2 are reserved, 2^32 - 1 means any (virtio 1.2 §5.10.4).
   if (config.vsock !== undefined) requireInteger("vsock.cid", config.vsock.cid, 3, 2 ** 32 - 2);
 }

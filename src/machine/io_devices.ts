@@ -51,7 +51,13 @@ export function createDevices(
   if (config.net !== undefined) {
     const onPackets = (): void => guard(net, () => void net.receivePackets());
     const tap = new Tap(config.net.tap, { headerBytes: NET_HEADER_BYTES, iovec, poller, onPackets });
-    const net = new VirtioNet(resources.use(tap), parseMac(config.net.mac ?? DEFAULT_MAC));
+    const { mac = DEFAULT_MAC, mtu, rateLimit } = config.net;
+    const net = new VirtioNet(resources.use(tap), {
+      mac: parseMac(mac),
+      mtu,
+      limiter: rateLimit && new RateLimiter(rateLimit),
+      wakeIn: (delayMs) => poller.after(delayMs, () => guard(net, () => net.resume())),
+    });
     devices.push(net);
   }
   if (config.vsock !== undefined) {

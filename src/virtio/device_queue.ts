@@ -19,6 +19,11 @@ export class DeviceQueue {
     this.#interrupt = interrupt;
   }
 
+  /** number of descriptors */
+  get size(): number {
+    return this.#queue.size;
+  }
+
   /** See {@link SplitQueue.pop}. */
   pop(): DescriptorChain | undefined {
     return this.#queue.pop();

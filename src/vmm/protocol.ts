@@ -36,6 +36,10 @@ export interface NetConfig {
   readonly tap: string;
   /** guest's MAC address (default 06:00:ac:1e:00:02) */
   readonly mac?: string;
+  /** largest packet that the guest should send, 68 to 65535 bytes (default: the guest's own choice) */
+  readonly mtu?: number;
+  /** average rates that the interface is held to, both directions together (default none) */
+  readonly rateLimit?: RateLimitConfig;
 }
 
 /** Everything a VM is made from. */

@@ -1,11 +1,18 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { NET_HEADER_BYTES, type PacketBackend, VirtioNet } from "../../devices/virtio_net.ts";
+import { RateLimiter } from "../../devices/rate_limiter.ts";
+import * as net from "../../devices/virtio_net.ts";
+import { NET_HEADER_BYTES, OFFLOAD, type PacketBackend, VirtioNet } from "../../devices/virtio_net.ts";
 import { FakeDriver } from "../support/fake_driver.ts";
 
 class FakeWire implements PacketBackend {
+  readonly offloads = 0x1f;
+  offloadsSet = -1;
   waiting: Uint8Array[] = [];
   sent: number[][] = [];
   wanted = false;
+  setOffloads(offloads: number): void {
+    this.offloadsSet = offloads;
+  }
   receive(views: Uint8Array[]): number | undefined {
     const packet = this.waiting.shift();
     if (packet === undefined) return undefined;
@@ -25,13 +32,17 @@ class FakeWire implements PacketBackend {
   }
 }
 
-function create(): { wire: FakeWire; net: VirtioNet; toGuest: FakeDriver; toHost: FakeDriver } {
+function create(
+  { features = 0n, options = {} }: { features?: bigint; options?: Partial<net.NetOptions> } = {},
+): { wire: FakeWire; net: VirtioNet; toGuest: FakeDriver; toHost: FakeDriver; changes: () => number } {
   const wire = new FakeWire();
-  const net = new VirtioNet(wire, Uint8Array.of(6, 0, 1, 2, 3, 4));
+  const device = new VirtioNet(wire, { mac: Uint8Array.of(6, 0, 1, 2, 3, 4), ...options });
   const toGuest = new FakeDriver();
   const toHost = new FakeDriver();
-  net.activate({ features: 0n, queues: [toGuest.deviceQueue, toHost.deviceQueue], configChanged: () => {} });
-  return { wire, net, toGuest, toHost };
+  let changes = 0;
+  const queues = [toGuest.deviceQueue, toHost.deviceQueue];
+  device.activate({ features, queues, configChanged: () => changes++ });
+  return { wire, net: device, toGuest, toHost, changes: () => changes };
 }
 
 const frame = (sizeBytes: number): Uint8Array =>
@@ -111,4 +122,74 @@ Deno.test("VirtioNet asks for no packets after a reset", () => {
   equal(wire.wanted, false);
   net.receivePackets();
   equal(wire.wanted, false);
+});
+
+Deno.test("VirtioNet spreads a packet over as many buffers as it needs, where the guest merges them", () => {
+  const { wire, net: device, toGuest } = create({ features: net.VIRTIO_NET_F_MRG_RXBUF });
+  const buffers = Array.from({ length: 16 }, () => toGuest.send([], [1000]));
+  wire.waiting.push(frame(2500), frame(10));
+  device.notify(0);
+  deepEqual(toGuest.used(), [
+    { head: 0, writtenBytes: 1000 },
+    { head: 1, writtenBytes: 1000 },
+    { head: 2, writtenBytes: NET_HEADER_BYTES + 500 },
+    { head: 3, writtenBytes: NET_HEADER_BYTES + 10 },
+  ]);
+  equal(toGuest.memory.readU16((buffers[0]?.writableAddrs[0] ?? 0) + 10), 3);
+  equal(toGuest.memory.readU16((buffers[3]?.writableAddrs[0] ?? 0) + 10), 1);
+});
+
+Deno.test("VirtioNet waits until the longest packet fits, where the guest merges buffers", () => {
+  const { wire, net: device, toGuest } = create({ features: net.VIRTIO_NET_F_MRG_RXBUF });
+  for (let count = 0; count < 9; count++) toGuest.send([], [1000]);
+  wire.waiting.push(frame(50));
+  device.notify(0);
+  deepEqual([toGuest.used().length, wire.waiting.length, wire.wanted], [0, 1, false]);
+  toGuest.send([], [1000]);
+  device.notify(0);
+  equal(toGuest.used().length, 1);
+});
+
+Deno.test("VirtioNet has the host leave to the guest what the guest can do, and nothing that makes no sense", () => {
+  const { GUEST_CSUM, GUEST_TSO4, GUEST_ECN } = {
+    GUEST_CSUM: net.VIRTIO_NET_F_GUEST_CSUM,
+    GUEST_TSO4: net.VIRTIO_NET_F_GUEST_TSO4,
+    GUEST_ECN: net.VIRTIO_NET_F_GUEST_ECN,
+  };
+  equal(create().wire.offloadsSet, 0);
+  equal(create({ features: GUEST_CSUM | GUEST_TSO4 }).wire.offloadsSet, OFFLOAD.csum | OFFLOAD.tso4);
+  equal(create({ features: GUEST_TSO4 }).wire.offloadsSet, 0);
+  equal(create({ features: GUEST_CSUM | GUEST_ECN }).wire.offloadsSet, OFFLOAD.csum);
+});
+
+Deno.test("VirtioNet tells address, link and MTU, and of a change of the link", () => {
+  const { wire, net: device, toGuest, toHost, changes } = create({ options: { mtu: 9000 } });
+  deepEqual([...device.config()], [6, 0, 1, 2, 3, 4, 1, 0, 0, 0, 0x28, 0x23]);
+  device.setLink(false);
+  device.setLink(false);
+  deepEqual([device.config()[6], changes()], [0, 1]);
+  toGuest.send([], [2000]);
+  wire.waiting.push(frame(60));
+  device.notify(0);
+  toHost.send([frame(60)], []);
+  device.notify(1);
+  deepEqual([toGuest.used().length, wire.waiting.length, wire.sent.length], [0, 0, 0]);
+  equal(toHost.used().length, 1);
+});
+
+Deno.test("VirtioNet that is held to a rate leaves packets where they are, and goes on in time", () => {
+  let now = 0;
+  const wakes: number[] = [];
+  const limiter = new RateLimiter({ operationsPerSecond: 2 }, () => now);
+  const vm = create({ options: { limiter, wakeIn: (delayMs) => wakes.push(delayMs) } });
+  for (let count = 0; count < 3; count++) vm.toHost.send([frame(60)], []);
+  equal(vm.net.notify(1), false);
+  equal(vm.wire.sent.length, 2);
+  vm.toGuest.send([], [200]);
+  vm.wire.waiting.push(frame(60));
+  vm.net.notify(0);
+  deepEqual([vm.wire.waiting.length, vm.wire.wanted, wakes], [1, false, [500]]);
+  now += 2000;
+  vm.net.resume();
+  deepEqual([vm.wire.waiting.length, vm.wire.sent.length, vm.toGuest.used().length], [0, 3, 1]);
 });
