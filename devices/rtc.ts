@@ -1,14 +1,15 @@
 /**
  * The CMOS clock at ports 0x70 and 0x71, as far as a guest reads the time from it (MC146818A data sheet). The index
- * register is one byte; writes to data registers are ignored.
+ * register is one byte; writes to data registers are ignored. Numbers are in BCD: Linux on x86 takes them for that even
+ * where register B says that they are binary.
  *
  * @module
  */
 
 import type { BusDevice } from "../src/bus/bus.ts";
 
-/** 24-hour mode; binary instead of BCD */
-const REGISTER_B = 0x06;
+/** 24-hour mode */
+const REGISTER_B = 0x02;
 /** battery good */
 const REGISTER_D = 0x80;
 
@@ -27,21 +28,21 @@ export class Rtc implements BusDevice {
     const now = this.#now();
     switch (this.#index) {
       case 0x00:
-        return now.getUTCSeconds();
+        return bcd(now.getUTCSeconds());
       case 0x02:
-        return now.getUTCMinutes();
+        return bcd(now.getUTCMinutes());
       case 0x04:
-        return now.getUTCHours();
+        return bcd(now.getUTCHours());
       case 0x06:
-        return now.getUTCDay() + 1;
+        return bcd(now.getUTCDay() + 1);
       case 0x07:
-        return now.getUTCDate();
+        return bcd(now.getUTCDate());
       case 0x08:
-        return now.getUTCMonth() + 1;
+        return bcd(now.getUTCMonth() + 1);
       case 0x09:
-        return now.getUTCFullYear() % 100;
+        return bcd(now.getUTCFullYear() % 100);
       case 0x32:
-        return Math.floor(now.getUTCFullYear() / 100);
+        return bcd(Math.floor(now.getUTCFullYear() / 100));
       case 0x0b:
         return REGISTER_B;
       case 0x0d:
@@ -56,4 +57,9 @@ export class Rtc implements BusDevice {
     // Bit 7 of port 0x70 masks NMIs, which nobody sends here.
     if (offset === 0) this.#index = value & 0x7f;
   }
+}
+
+/** A number below 100 with its two digits in four bits each. */
+function bcd(value: number): number {
+  return Math.floor(value / 10) * 16 + value % 10;
 }

@@ -21,6 +21,7 @@ const TEST_TOOLS = [
   { tool: "cc", debianPackage: "gcc" },
   { tool: "qemu-img", debianPackage: "qemu-utils" },
   { tool: "script", debianPackage: "bsdutils" },
+  { tool: "iasl", debianPackage: "acpica-tools" },
 ] as const;
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));

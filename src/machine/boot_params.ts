@@ -9,6 +9,7 @@ import * as layout from "./layout.ts";
 import type { LoadedKernel } from "./load_kernel.ts";
 
 // Offsets in struct boot_params
+const ACPI_RSDP_ADDR = 0x070;
 const E820_ENTRIES = 0x1e8;
 const SETUP_HEADER = 0x1f1;
 const VID_MODE = 0x1fa;
@@ -30,6 +31,17 @@ const HDRS = 0x53726448;
 const LOADER_UNDEFINED = 0xff;
 const VGA_NORMAL = 0xffff;
 
+/**
+ * Names the virtio devices (`virtio_mmio.device=` words) to a kernel that is told not to use ACPI. One that uses it has
+ * found them by then, and would complain about each that it is told of twice. Parameters end at `--`: what follows is
+ * for the init program.
+ */
+export function nameDevices(cmdline: string, devices: string): string {
+  const [parameters = "", ...init] = cmdline.split(/(?= -- )/);
+  if (!/(^| )acpi=off( |$)/.test(parameters)) return cmdline;
+  return `${parameters} ${devices}${init.join("")}`.trim();
+}
+
 /** Writes command line and zero page. The command line was checked to fit. */
 export function writeBootParams(
   memory: GuestMemory,
@@ -37,9 +49,11 @@ export function writeBootParams(
     kernel: LoadedKernel;
     cmdline: string;
     initrd: { guestAddr: number; sizeBytes: number } | undefined;
+    /** where the ACPI tables start */
+    rsdpAddr: number;
   },
 ): void {
-  const { kernel, cmdline, initrd } = options;
+  const { kernel, cmdline, initrd, rsdpAddr } = options;
   const text = new TextEncoder().encode(cmdline);
   memory.copyIn(layout.CMDLINE_ADDR, text);
   memory.writeU8(layout.CMDLINE_ADDR + text.byteLength, 0);
@@ -52,6 +66,7 @@ export function writeBootParams(
     memory.writeU32(page + KERNEL_ALIGNMENT, 16 * layout.MIB);
     memory.writeU32(page + CMDLINE_SIZE, layout.MAX_CMDLINE_BYTES - 1);
   }
+  memory.writeU64(page + ACPI_RSDP_ADDR, BigInt(rsdpAddr));
   memory.writeU16(page + VID_MODE, VGA_NORMAL);
   memory.writeU8(page + TYPE_OF_LOADER, LOADER_UNDEFINED);
   memory.writeU32(page + CMD_LINE_PTR, layout.CMDLINE_ADDR);

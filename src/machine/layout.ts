@@ -27,6 +27,8 @@ export const MAX_CMDLINE_BYTES = 2048;
 export const MP_TABLE_ADDR = 0x9_fc00;
 /** End of conventional memory; from here to 1 MiB a PC has video memory and ROMs. */
 export const CONVENTIONAL_END = MP_TABLE_ADDR;
+/** ACPI tables, where a PC's BIOS is and a kernel searches for them. */
+export const ACPI_ADDR = 0xe_0000;
 /** RAM goes on here. Kernels are loaded at or above it. */
 export const HIGH_MEMORY_ADDR = 1 * MIB;
 
@@ -55,12 +57,18 @@ export const I8042_PORT = 0x60;
 // --- Interrupt lines: the IOAPIC has 24 pins, 0 to 15 of them with a PC's meaning
 
 export const SERIAL_IRQ = 4;
+export const RTC_IRQ = 8;
 /** Pins that no PC device uses, for virtio: one a device. */
 export const FIRST_VIRTIO_IRQ = 16;
 export const IOAPIC_PINS = 24;
 export const MAX_VIRTIO_DEVICES = IOAPIC_PINS - FIRST_VIRTIO_IRQ;
 /** The MP table lists a CPU in 20 bytes and has 1 KiB; see `mp_table.ts`. */
 export const MAX_CPUS = 32;
+
+/** The registers and the interrupt of virtio device `index`. */
+export function virtioSlot(index: number): { readonly guestAddr: number; readonly irq: number } {
+  return { guestAddr: VIRTIO_MMIO_ADDR + index * VIRTIO_MMIO_BYTES, irq: FIRST_VIRTIO_IRQ + index };
+}
 
 /** Where RAM of `sizeBytes` lies: one range, or two with the hole between. */
 export function ramRegions(

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { SCI_IRQ } from "../../devices/acpi_power.ts";
 import { POWER_IRQ } from "../../devices/power.ts";
 import { Serial } from "../../devices/serial.ts";
 import { EventFd } from "../ffi/event_fd.ts";
@@ -17,13 +18,15 @@ import { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import type { StopReason, VmConfig, VmTimings } from "../vmm/protocol.ts";
+import { writeAcpiTables } from "./acpi_tables.ts";
 import { writeBootTables } from "./boot_cpu.ts";
-import { writeBootParams } from "./boot_params.ts";
-import { checkConfig } from "./config.ts";
+import { nameDevices, writeBootParams } from "./boot_params.ts";
+import { checkConfig, deviceCount } from "./config.ts";
 import { IoThread } from "./io_thread.ts";
 import * as layout from "./layout.ts";
 import { type LoadedKernel, loadInitrd, loadKernel } from "./load_kernel.ts";
 import { writeMpTable } from "./mp_table.ts";
+import { PowerButton } from "./power_button.ts";
 import { VcpuGroup } from "./vcpu_group.ts";
 import { VcpuThread } from "./vcpu_thread.ts";
 import { SHARED_BYTES } from "./worker_protocol.ts";
@@ -41,15 +44,17 @@ export class Machine {
   /** settles when the VM has ended and everything of it is released; rejects on a bug in a thread */
   readonly ended: Promise<MachineEnd>;
   readonly #serial: Serial;
-  readonly #powerIrq: EventFd;
+  readonly #powerButton: PowerButton;
   readonly #vcpus: VcpuGroup;
   #end: { reason: StopReason; detail?: string } | undefined;
+  /** when a guest that was asked to power off is killed, on the clock of `performance.now()` */
+  #deadlineMs = Infinity;
   #graceTimer: ReturnType<typeof setTimeout> | undefined;
 
   private constructor(parts: Parts, timings: VmTimings) {
     this.timings = timings;
     this.#serial = parts.serial;
-    this.#powerIrq = parts.powerIrq;
+    this.#powerButton = parts.powerButton;
     this.#vcpus = new VcpuGroup(parts.vcpus, parts.shared);
     this.ended = this.#run(parts);
     for (const vcpu of parts.vcpus) {
@@ -97,7 +102,7 @@ export class Machine {
     let kernel: LoadedKernel;
     try {
       kernel = loadSystem(config, memory);
-      writeCmdline(memory, config, kernel, await io.ready);
+      writeParameters(memory, config, kernel, await io.ready);
     } catch (error) {
       for (const vcpu of vcpus) vcpu.abandon();
       await io.stop();
@@ -106,7 +111,12 @@ export class Machine {
     const kernelLoadedMs = performance.now();
 
     const serialIrq = irqEvent(vm, layout.SERIAL_IRQ, cleanup);
-    const powerIrq = irqEvent(vm, POWER_IRQ, cleanup);
+    const moduleIrq = irqEvent(vm, POWER_IRQ, cleanup);
+    const sci = irqEvent(vm, SCI_IRQ, cleanup);
+    const powerButton = new PowerButton(shared, {
+      moduleIrq: { trigger: () => moduleIrq.signal() },
+      sci: { trigger: () => sci.signal() },
+    });
     const serialShared = new SharedArrayBuffer(Serial.sharedBytes);
     const serial = new Serial(serialShared, { trigger: () => serialIrq.signal() }, () => {});
     const supported = kvm.supportedCpuid();
@@ -121,10 +131,11 @@ export class Machine {
         shared,
         serial: serialShared,
         serialIrqFd: serialIrq.fd,
+        sciFd: sci.fd,
         kickFd: kick.fd,
       });
     });
-    const parts = { resources: cleanup.move(), shared, io, vcpus, serial, powerIrq };
+    const parts = { resources: cleanup.move(), shared, io, vcpus, serial, powerButton };
     await Promise.race([vcpus[0]?.running, ...vcpus.map((vcpu) => vcpu.stopped)]);
     return new Machine(parts, {
       processStartMs,
@@ -157,11 +168,16 @@ export class Machine {
     return this.#vcpus.resume();
   }
 
-  /** Asks the guest to power off, and kills it after `graceMs` (0: at once). A paused guest goes on, to hear of it. */
+  /**
+   * Asks the guest to power off, and kills it after `graceMs` (0: at once). A paused guest goes on, to hear of it. Asked
+   * again, the time can only become shorter.
+   */
   stop(graceMs: number): void {
-    if (this.#end !== undefined) return;
+    const deadlineMs = performance.now() + graceMs;
+    if (this.#end !== undefined || deadlineMs >= this.#deadlineMs) return;
+    this.#deadlineMs = deadlineMs;
     if (graceMs > 0) void this.resume();
-    this.#powerIrq.signal();
+    this.#powerButton.hold();
     clearTimeout(this.#graceTimer);
     this.#graceTimer = setTimeout(() => this.#finish({ reason: "killed" }), graceMs);
   }
@@ -169,6 +185,7 @@ export class Machine {
   #finish(end: { reason: StopReason; detail?: string }): void {
     this.#end ??= end;
     clearTimeout(this.#graceTimer);
+    this.#powerButton.release();
     this.#vcpus.stop();
   }
 
@@ -196,7 +213,7 @@ interface Parts {
   readonly io: IoThread;
   readonly vcpus: readonly VcpuThread[];
   readonly serial: Serial;
-  readonly powerIrq: EventFd;
+  readonly powerButton: PowerButton;
 }
 
 /** What a VM has before it has devices and CPUs. */
@@ -217,15 +234,11 @@ function loadSystem(config: VmConfig, memory: GuestMemory): LoadedKernel {
   return kernel;
 }
 
-function writeCmdline(memory: GuestMemory, config: VmConfig, kernel: LoadedKernel, devices: string): void {
+/** What the kernel is told: its command line, its initrd, and where the tables are that describe the devices. */
+function writeParameters(memory: GuestMemory, config: VmConfig, kernel: LoadedKernel, devices: string): void {
   const initrd = config.initrdPath === undefined ? undefined : loadInitrd(config.initrdPath, memory, kernel);
-  writeBootParams(memory, { kernel, cmdline: insertDevices(config.cmdline, devices), initrd });
-}
-
-/** Kernel parameters end at `--`: what follows is for the init program. */
-function insertDevices(cmdline: string, devices: string): string {
-  const [parameters, ...init] = cmdline.split(/(?= -- )/);
-  return `${parameters} ${devices}${init.join("")}`.trim();
+  const rsdpAddr = writeAcpiTables(memory, { cpus: config.cpus, virtioDevices: deviceCount(config) });
+  writeBootParams(memory, { kernel, cmdline: nameDevices(config.cmdline, devices), initrd, rsdpAddr });
 }
 
 function irqEvent(vm: Vm, irq: number, resources: DisposableStack): EventFd {

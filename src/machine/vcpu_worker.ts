@@ -4,6 +4,13 @@
  * @module
  */
 
+import {
+  ACPI_POWER_WORDS,
+  AcpiPower,
+  PM1_CONTROL_BYTES,
+  PM1_EVENT_BYTES,
+  PM1_EVENT_PORT,
+} from "../../devices/acpi_power.ts";
 import { I8042 } from "../../devices/i8042.ts";
 import { Power, POWER_PORT } from "../../devices/power.ts";
 import { Rtc } from "../../devices/rtc.ts";
@@ -19,6 +26,7 @@ import * as layout from "./layout.ts";
 import { RegisterCaller } from "./register_call.ts";
 import { ExitCounts, runVcpu, type VcpuEnd } from "./vcpu_loop.ts";
 import {
+  ACPI_POWER_WORD,
   callWords,
   CONTROL_WORD,
   INTERRUPT_STATUS_WORD,
@@ -86,6 +94,12 @@ function portBus(start: VcpuStart, end: (end: VcpuEnd) => void): Bus {
   bus.add(layout.RTC_PORT, 2, new Rtc(() => new Date()));
   bus.add(layout.I8042_PORT, 5, new I8042(() => end({ reason: "reset" })));
   bus.add(POWER_PORT, 1, new Power(() => end({ reason: "poweroff" })));
+  const acpiPower = new AcpiPower(
+    new Int32Array(start.shared, 4 * ACPI_POWER_WORD, ACPI_POWER_WORDS),
+    { trigger: () => signalEventFd(start.sciFd) },
+    () => end({ reason: "poweroff" }),
+  );
+  bus.add(PM1_EVENT_PORT, PM1_EVENT_BYTES + PM1_CONTROL_BYTES, acpiPower);
   return bus;
 }
 

@@ -19,6 +19,8 @@ import type { VcpuEnd } from "./vcpu_loop.ts";
 export const CONTROL_WORD = 0;
 export const RUN = 0;
 export const STOP = -1;
+/** state of the ACPI power registers: `ACPI_POWER_WORDS` words */
+export const ACPI_POWER_WORD = 4;
 /** interrupt status of virtio device n */
 export const INTERRUPT_STATUS_WORD = 8;
 /** register calls of vCPU n to the io thread, {@link CALL_WORDS} each */
@@ -79,6 +81,8 @@ export interface VcpuStart {
   readonly shared: SharedArrayBuffer;
   readonly serial: SharedArrayBuffer;
   readonly serialIrqFd: number;
+  /** eventfd of ACPI's system control interrupt */
+  readonly sciFd: number;
   readonly kickFd: number;
 }
 

@@ -60,7 +60,7 @@ function kernelCmdline(hostname: string): string {
     "root=/dev/vda",
     "rw",
     "init=/sbin/paddock-init",
-    // There are no ACPI tables: the complaint about that is a hundred exits of serial output.
+    // Our kernel finds its devices by the command line; to interpret ACPI's tables would only take time.
     "acpi=off",
     "i8042.nokbd",
     "i8042.noaux",

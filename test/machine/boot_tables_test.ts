@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { writeBootParams } from "../../src/machine/boot_params.ts";
+import { nameDevices, writeBootParams } from "../../src/machine/boot_params.ts";
 import { checkConfig, ConfigError, parseMac } from "../../src/machine/config.ts";
 import * as layout from "../../src/machine/layout.ts";
 import { writeMpTable } from "../../src/machine/mp_table.ts";
@@ -31,6 +31,7 @@ Deno.test("the layout's places do not overlap", () => {
     [layout.PAGE_DIRECTORIES_ADDR, 4 * 4096],
     [layout.CMDLINE_ADDR, layout.MAX_CMDLINE_BYTES],
     [layout.MP_TABLE_ADDR, 1024],
+    [layout.ACPI_ADDR, layout.HIGH_MEMORY_ADDR - layout.ACPI_ADDR],
     [layout.VIRTIO_MMIO_ADDR, layout.MAX_VIRTIO_DEVICES * layout.VIRTIO_MMIO_BYTES],
     [layout.IOAPIC_ADDR, 4096],
     [layout.LOCAL_APIC_ADDR, 4096],
@@ -46,8 +47,10 @@ Deno.test("the layout's places do not overlap", () => {
 
 Deno.test("writeBootParams() tells the kernel its command line, initrd and RAM", () => {
   const memory = lowMemory();
-  writeBootParams(memory, { kernel, cmdline: "quiet", initrd: { guestAddr: 0x1f_0000, sizeBytes: 77 } });
+  const initrd = { guestAddr: 0x1f_0000, sizeBytes: 77 };
+  writeBootParams(memory, { kernel, cmdline: "quiet", initrd, rsdpAddr: layout.ACPI_ADDR });
   const page = layout.BOOT_PARAMS_ADDR;
+  equal(memory.readU64(page + 0x70), layout.ACPI_ADDR);
   equal(memory.readU32(page + 0x228), layout.CMDLINE_ADDR);
   equal(new TextDecoder().decode(memory.copyOut(layout.CMDLINE_ADDR, 6)), "quiet\0");
   equal(memory.readU32(page + 0x218), 0x1f_0000);
@@ -55,6 +58,15 @@ Deno.test("writeBootParams() tells the kernel its command line, initrd and RAM",
   equal(memory.readU8(page + 0x1e8), 3);
   equal(memory.readU64(page + 0x2d0 + 40), layout.HIGH_MEMORY_ADDR);
   equal(memory.readU64(page + 0x2d0 + 48), layout.MIB);
+});
+
+Deno.test("nameDevices() names them to a kernel without ACPI, before the words for init", () => {
+  const devices = "virtio_mmio.device=4K@0xd0000000:16";
+  equal(nameDevices("quiet acpi=off -- one two", devices), `quiet acpi=off ${devices} -- one two`);
+  equal(nameDevices("acpi=off", devices), `acpi=off ${devices}`);
+  for (const cmdline of ["quiet", "acpi=offline", "quiet -- acpi=off", "xacpi=off", ""]) {
+    equal(nameDevices(cmdline, devices), cmdline);
+  }
 });
 
 Deno.test("writeMpTable() writes checksums that hold, and as many CPUs as there are", () => {

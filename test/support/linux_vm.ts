@@ -30,7 +30,7 @@ export interface LinuxVmOptions extends Partial<Omit<VmConfig, "cmdline">> {
 }
 
 const CMDLINE =
-  "console=ttyS0 quiet reboot=t panic=-1 i8042.nokbd i8042.noaux tsc=reliable random.trust_cpu=on";
+  "console=ttyS0 quiet reboot=t panic=-1 acpi=off i8042.nokbd i8042.noaux tsc=reliable random.trust_cpu=on";
 const ROOT = "root=/dev/vda rw init=/sbin/paddock-init";
 
 /** The image that guests boot from; built before the tests run. */
