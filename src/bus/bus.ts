@@ -19,6 +19,8 @@ interface Range {
 /** Address ranges and the devices behind them. */
 export class Bus {
   readonly #ranges: Range[] = [];
+  /** who was found last */
+  #last: Range | undefined;
 
   /**
    * Puts a device at `[start, start + size)`.
@@ -48,6 +50,12 @@ export class Bus {
   }
 
   #find(addr: number, size: number): Range | undefined {
-    return this.#ranges.find((range) => addr >= range.start && addr + size <= range.end);
+    // A guest often stays with one device. No closure: this runs for every exit.
+    const last = this.#last;
+    if (last !== undefined && addr >= last.start && addr + size <= last.end) return last;
+    for (const range of this.#ranges) {
+      if (addr >= range.start && addr + size <= range.end) return this.#last = range;
+    }
+    return undefined;
   }
 }

@@ -37,20 +37,31 @@ const EXIT_NAMES: Readonly<Record<number, string>> = {
   [abi.KVM_EXIT_INTERNAL_ERROR]: "internal_error",
   [abi.KVM_EXIT_SYSTEM_EVENT]: "system_event",
 };
-/** Different causes counted: a guest can touch 65,536 ports. */
-const MAX_CAUSES = 64;
+/** Different ports counted: a guest can touch 65,536. */
+const MAX_PORTS = 64;
 
 /** Counts exits by cause. */
 export class ExitCounts {
   readonly #counts = new Map<string, number>();
+  /** by port number: made into causes only when somebody asks, as most exits are of ports */
+  readonly #ports = new Map<number, number>();
+  #otherPorts = 0;
 
   add(cause: string): void {
-    const known = this.#counts.has(cause) || this.#counts.size < MAX_CAUSES ? cause : "other";
-    this.#counts.set(known, (this.#counts.get(known) ?? 0) + 1);
+    this.#counts.set(cause, (this.#counts.get(cause) ?? 0) + 1);
+  }
+
+  addPort(port: number): void {
+    const count = this.#ports.get(port);
+    if (count !== undefined) this.#ports.set(port, count + 1);
+    else if (this.#ports.size < MAX_PORTS) this.#ports.set(port, 1);
+    else this.#otherPorts++;
   }
 
   toRecord(): Record<string, number> {
-    return Object.fromEntries(this.#counts);
+    const ports = [...this.#ports].map(([port, count]) => [`port 0x${port.toString(16)}`, count] as const);
+    const other = this.#otherPorts === 0 ? [] : [["other ports", this.#otherPorts] as const];
+    return Object.fromEntries([...this.#counts, ...ports, ...other]);
   }
 }
 
@@ -74,7 +85,7 @@ export function runVcpu(loop: VcpuLoop, exits: ExitCounts): VcpuEnd | undefined 
 function serveExit(loop: VcpuLoop, run: RunPage, exits: ExitCounts): VcpuEnd | undefined {
   const reason = run.exitReason;
   if (reason === abi.KVM_EXIT_IO) {
-    exits.add(`port 0x${run.ioPort.toString(16)}`);
+    exits.addPort(run.ioPort);
     servePort(loop.ports, run);
     return loop.ended();
   }

@@ -4,6 +4,8 @@ import { parseVmmEvent, VmmProtocolError } from "../../src/session/vmm_events.ts
 Deno.test("parseVmmEvent() reads every event of the protocol", () => {
   assert.deepEqual(parseVmmEvent('{"type":"hello","pid":7}'), { type: "hello", pid: 7 });
   assert.deepEqual(parseVmmEvent('{"type":"console","data":"aGk="}'), { type: "console", data: "aGk=" });
+  assert.deepEqual(parseVmmEvent('{"type":"paused","pauseMs":1.5}'), { type: "paused", pauseMs: 1.5 });
+  assert.deepEqual(parseVmmEvent('{"type":"resumed"}'), { type: "resumed" });
   const stopped = { type: "stopped", reason: "poweroff", exits: { io: 3 } };
   assert.deepEqual(parseVmmEvent(JSON.stringify(stopped)), stopped);
   const failed = { type: "failed", code: "kvm", message: "no" };

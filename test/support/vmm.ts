@@ -82,6 +82,15 @@ export class TestVmm implements AsyncDisposable {
     }
   }
 
+  /** Waits until the guest has written `text` to its serial port. */
+  async untilConsole(text: string, timeoutMs = 120_000): Promise<void> {
+    for (const deadline = performance.now() + timeoutMs; !this.console.includes(text);) {
+      if (this.#ended) throw new VmmGoneError(`The VMM ended before it printed "${text}"`);
+      if (performance.now() > deadline) throw new VmmGoneError(`No "${text}" within ${timeoutMs} ms`);
+      await this.#change();
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       this.#child.kill("SIGKILL");

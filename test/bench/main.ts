@@ -1,0 +1,45 @@
+/**
+ * Benchmarks, each against a peer in the same run: the two alternate, and what counts is the ratio.
+ *
+ *     deno task bench NAME [--rounds N] [--json] [--output FILE]      NAME: exits
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { benchExits } from "./exits.ts";
+import { publish, type Report } from "./report.ts";
+
+const BENCHES: Readonly<Record<string, (rounds: number) => Promise<Report>>> = {
+  exits: benchExits,
+};
+
+const OPTIONS = {
+  rounds: { type: "string", default: "7" },
+  json: { type: "boolean", default: false },
+  output: { type: "string" },
+} as const;
+
+const RESULTS = fileURLToPath(new URL("../../result/bench", import.meta.url));
+
+function fail(message: string): never {
+  console.error(`bench: ${message}`);
+  Deno.exit(2);
+}
+
+const { values, positionals } = parseArgs({ args: Deno.args, options: OPTIONS, allowPositionals: true });
+const [name = ""] = positionals;
+const bench = BENCHES[name];
+const rounds = Number(values.rounds);
+if (bench === undefined || positionals.length > 1) {
+  fail(`Cannot run "${name}": there are ${Object.keys(BENCHES).join(", ")}`);
+}
+if (!Number.isInteger(rounds) || rounds < 1 || rounds > 1000) {
+  fail(`Cannot do ${values.rounds} rounds: it is 1 to 1000`);
+}
+await publish(await bench(rounds), {
+  json: values.json,
+  path: values.output ?? join(RESULTS, `${name}.json`),
+});
