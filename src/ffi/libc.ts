@@ -74,6 +74,14 @@ const symbols = {
     ],
     result: "pointer",
   },
+  madvise: {
+    parameters: [
+      "usize", // void *addr
+      "usize", // size_t length
+      "i32", // int advice
+    ],
+    result: "i32",
+  },
   munmap: { parameters: ["pointer", "usize"], result: "i32" },
   memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
   eventfd: { parameters: ["u32", "i32"], result: "i32" },

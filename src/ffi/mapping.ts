@@ -4,14 +4,16 @@
  * @module
  */
 
-import { SysError } from "./errno.ts";
+import { ERRNO, SysError } from "./errno.ts";
 import { libc } from "./libc.ts";
-import { check, close, cString, ftruncate, lastErrno } from "./sys.ts";
+import { check, close, cString, ftruncate, lastErrno, MADV, madvise } from "./sys.ts";
 
 // asm-generic/mman-common.h and linux/mman.h
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 const MFD_CLOEXEC = 1;
 
@@ -50,6 +52,18 @@ export class Mapping implements Disposable {
     } finally {
       close(fd);
     }
+  }
+
+  /** Like {@linkcode anonymous}, in pages of 2 MiB where the host's transparent huge pages allow it. */
+  static hugePages(sizeBytes: number): Mapping {
+    const mapping = Mapping.ofFd(-1, sizeBytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+    try {
+      madvise(mapping.hostAddr, sizeBytes, MADV.HUGEPAGE);
+    } catch (error) {
+      // EINVAL: a kernel without huge pages; small ones do as well
+      if (!(error instanceof SysError) || error.errno !== ERRNO.EINVAL) throw error;
+    }
+    return mapping;
   }
 
   [Symbol.dispose](): void {

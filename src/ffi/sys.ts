@@ -138,6 +138,14 @@ export function fallocate(fd: number, mode: number, fileOffset: number, sizeByte
   throw new SysError("fallocate", errno);
 }
 
+/** Advice of `madvise(2)`, asm-generic/mman-common.h. */
+export const MADV = { DONTNEED: 4, REMOVE: 9, HUGEPAGE: 14 } as const;
+
+/** Advises the kernel on `sizeBytes` of this process's memory at `hostAddr`. */
+export function madvise(hostAddr: bigint, sizeBytes: number, advice: number): void {
+  check(libc.madvise(hostAddr, BigInt(sizeBytes), advice), "madvise");
+}
+
 const SEEK_END = 2;
 
 /** Size of an open file or block device in bytes. */

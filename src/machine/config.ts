@@ -21,6 +21,8 @@ export class ConfigError extends RangeError {
 
 const MIN_MEMORY_MIB = 16;
 const MAX_MEMORY_MIB = 1024 * 1024;
+/** A day; timers take no more than 2^31 ms. */
+const MAX_GRACE_MS = 24 * 3600 * 1000;
 
 /** A TAP name: an interface name is at most 15 bytes (linux/if.h) and has no slash or space. */
 const TAP_NAME = /^[^\s/]{1,15}$/;
@@ -28,9 +30,10 @@ const TAP_NAME = /^[^\s/]{1,15}$/;
 /** virtio 1.2 §5.2.6: 20 bytes */
 const SERIAL = /^[\x21-\x7e]{1,20}$/;
 
-/** Devices beside the disks: rng always, net and vsock as asked for. */
+/** Devices beside the disks: rng always, net, vsock and balloon as asked for. */
 export function deviceCount(config: VmConfig): number {
-  return config.disks.length + 1 + (config.net === undefined ? 0 : 1) + (config.vsock === undefined ? 0 : 1);
+  const asked = [config.net, config.vsock, config.balloon || undefined];
+  return config.disks.length + 1 + asked.filter((device) => device !== undefined).length;
 }
 
 /**
@@ -41,6 +44,7 @@ export function deviceCount(config: VmConfig): number {
 export function checkConfig(config: VmConfig): void {
   requireInteger("memoryMib", config.memoryMib, MIN_MEMORY_MIB, MAX_MEMORY_MIB);
   requireInteger("cpus", config.cpus, 1, MAX_CPUS);
+  if (config.graceMs !== undefined) requireInteger("graceMs", config.graceMs, 0, MAX_GRACE_MS);
   if (config.cmdline.length > MAX_CMDLINE_BYTES / 2) {
     throw new ConfigError(
       "cmdline",

@@ -5,6 +5,7 @@
  */
 
 import { RateLimiter } from "../../devices/rate_limiter.ts";
+import { VirtioBalloon } from "../../devices/virtio_balloon.ts";
 import { VirtioBlk } from "../../devices/virtio_blk.ts";
 import { NET_HEADER_BYTES, VirtioNet } from "../../devices/virtio_net.ts";
 import { VirtioRng } from "../../devices/virtio_rng.ts";
@@ -14,9 +15,11 @@ import type { Iovec } from "../ffi/iovec.ts";
 import { EPOLL, type Poller } from "../ffi/poller.ts";
 import { DiskQueue } from "../host/disk_queue.ts";
 import { openDisk } from "../host/open_disk.ts";
+import { RamReleaser } from "../host/ram_releaser.ts";
 import { RandomSource } from "../host/random.ts";
 import { Tap } from "../host/tap.ts";
 import { VsockSocket } from "../host/vsock_socket.ts";
+import type { GuestMemory } from "../memory/guest_memory.ts";
 import type { VirtioDevice } from "../virtio/device.ts";
 import { parseMac } from "./config.ts";
 import type { DiskConfig, VmConfig } from "../vmm/protocol.ts";
@@ -29,6 +32,9 @@ const MAX_DISK_QUEUES = 16;
 
 /** What the devices are built with. */
 export interface DeviceContext {
+  readonly memory: GuestMemory;
+  /** where the buffer that `memory` is in begins */
+  readonly ramAddr: bigint;
   readonly iovec: Iovec;
   /** where the kernel has none, disks are served one request at a time */
   readonly ring: IoUring | undefined;
@@ -42,7 +48,7 @@ export interface DeviceContext {
 
 /** Builds the devices. Disks come first, so that their names in the guest do not depend on the others. */
 export function createDevices(
-  config: Pick<VmConfig, "disks" | "net" | "vsock" | "cpus">,
+  config: Pick<VmConfig, "disks" | "net" | "vsock" | "balloon" | "hugePages" | "cpus">,
   context: DeviceContext,
 ): VirtioDevice[] {
   const { iovec, poller, resources, guard } = context;
@@ -67,6 +73,10 @@ export function createDevices(
     const vsock = new VirtioVsock(socket, config.vsock.cid);
     socket.attach(vsock);
     devices.push(vsock);
+  }
+  if (config.balloon) {
+    const ram = { hostAddr: context.ramAddr, shared: !config.hugePages };
+    devices.push(new VirtioBalloon(new RamReleaser(context.memory, ram)));
   }
   return devices;
 }

@@ -55,6 +55,8 @@ export class IoLoop implements Disposable {
       const ring = IoUring.open(RING_ENTRIES, { buffer: ram, hostAddr });
       if (ring !== undefined) this.#resources.use(ring);
       const devices = createDevices({ ...start.config, cpus: start.cpus }, {
+        memory,
+        ramAddr: hostAddr,
         iovec: new Iovec(ram, hostAddr),
         ring,
         poller: this.#poller,

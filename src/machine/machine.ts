@@ -77,7 +77,10 @@ export class Machine {
     checkConfig(config);
     using cleanup = new DisposableStack();
     const kvm = cleanup.use(new Kvm());
-    const ram = cleanup.use(Mapping.anonymous("guest-ram", config.memoryMib * layout.MIB));
+    const ramBytes = config.memoryMib * layout.MIB;
+    const ram = cleanup.use(
+      config.hugePages ? Mapping.hugePages(ramBytes) : Mapping.anonymous("guest-ram", ramBytes),
+    );
     const vm = cleanup.use(kvm.createVm());
     prepareVm(vm, ram);
     const memory = new GuestMemory(ram.buffer, layout.ramRegions(ram.sizeBytes));
@@ -86,8 +89,8 @@ export class Machine {
     const shared = new SharedArrayBuffer(SHARED_BYTES);
     const kick = cleanup.use(new EventFd());
     const sharedRam = { hostAddr: ram.hostAddr, sizeBytes: ram.sizeBytes };
-    const { disks, net, vsock } = config;
-    const devices = { disks, ...(net && { net }), ...(vsock && { vsock }) };
+    const { disks, net, vsock, balloon = false, hugePages = false } = config;
+    const devices = { disks, balloon, hugePages, ...(net && { net }), ...(vsock && { vsock }) };
     const ioStart = {
       ram: sharedRam,
       vmFd: vm.fd,

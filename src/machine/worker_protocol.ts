@@ -55,7 +55,7 @@ export interface IoStart {
   readonly cpus: number;
   /** eventfd that a vCPU (for a register call) or main (for a message on `port`) rings */
   readonly kickFd: number;
-  readonly config: Pick<VmConfig, "disks" | "net" | "vsock">;
+  readonly config: Pick<VmConfig, "disks" | "net" | "vsock" | "balloon" | "hugePages">;
   readonly port: MessagePort;
 }
 

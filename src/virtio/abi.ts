@@ -31,6 +31,7 @@ export const VRING_USED_F_NO_NOTIFY = 1;
 export const VIRTIO_ID_NET = 1;
 export const VIRTIO_ID_BLOCK = 2;
 export const VIRTIO_ID_RNG = 4;
+export const VIRTIO_ID_BALLOON = 5;
 export const VIRTIO_ID_VSOCK = 19;
 
 // MMIO registers, §4.2.2

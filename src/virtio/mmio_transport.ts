@@ -107,7 +107,7 @@ export class MmioTransport implements BusDevice {
   }
 
   write(offset: number, size: number, value: number): void {
-    // No device here has a configuration field that the driver may write.
+    // The only configuration field that a driver may write is the balloon's count of its pages: nobody reads it.
     if (offset >= abi.VIRTIO_MMIO_CONFIG || size !== 4) return this.#refuse();
     switch (offset) {
       case abi.VIRTIO_MMIO_DEVICE_FEATURES_SEL:

@@ -61,8 +61,14 @@ export interface VmConfig {
   readonly disks: readonly DiskConfig[];
   /** network interface (default none) */
   readonly net?: NetConfig;
+  /** memory balloon: pages that the guest does not use go back to the host (default none) */
+  readonly balloon?: boolean;
+  /** back RAM with huge pages where the host can: faster, but given back to it in pieces of 2 MiB (default false) */
+  readonly hugePages?: boolean;
   /** vsock device: guest's context id and the Unix socket path (Firecracker's convention, default none) */
   readonly vsock?: { readonly cid: number; readonly socketPath: string };
+  /** how long the guest has to power off when the VMM gets SIGTERM, in `ms` (default 10,000) */
+  readonly graceMs?: number;
 }
 
 /** Control to VMM. */
