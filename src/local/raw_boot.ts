@@ -11,52 +11,34 @@ import { stateDir } from "../images/paths.ts";
 import type { OnProgress } from "../images/progress.ts";
 import { runHostCommand, toolEnv } from "../network/host_command.ts";
 import { isAlive, ownId, releaseOwn } from "../session/owner.ts";
-import { LineSplitter } from "../session/line_splitter.ts";
 import { describeVmEnd, type VmEnd, vmmCommand } from "../session/vmm_process.ts";
-import { parseVmmEvent } from "../session/vmm_events.ts";
-import { MAX_LINE_BYTES, type VmConfig, VMM_EXIT, type VmmRequest } from "../vmm/protocol.ts";
-import { ConsoleKeys } from "./console_keys.ts";
+import { type VmConfig, VMM_EXIT } from "../vmm/protocol.ts";
+import { type GuestConsoleOptions, runOnConsole, type VmmChild } from "./guest_console.ts";
 import { chooseHost, type HostKind } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
 
-/** How long the guest has to power off once it is asked to, in `ms`. */
-const POWER_OFF_GRACE_MS = 10_000;
 /** Beginning of the names of folders with a boot's files; its owner's id follows. */
 const SHARED_PREFIX = "boot-";
 /** Folder that the emulated host sees the exchange folder at. */
 const EXCHANGE_MOUNT = "/exchange";
 
 /** What to boot. */
-export interface RawBootOptions {
+export interface RawBootOptions extends Omit<GuestConsoleOptions, "config"> {
   readonly kernel: string;
   readonly initrd?: string | undefined;
   readonly disk?: string | undefined;
   readonly tap?: string | undefined;
   readonly memoryMib: number;
   readonly cmdline: string;
-  /** bytes typed by the user; its end leaves the guest running */
-  readonly input: ReadableStream<Uint8Array>;
-  readonly onOutput: (bytes: Uint8Array) => void;
   readonly onProgress: OnProgress;
   /** told right before the guest starts */
   readonly onReady: () => void;
-  /** aborts: the guest is asked to power off, then killed */
-  readonly signal: AbortSignal;
 }
 
 /** How it ended. */
 export interface RawBootResult {
   readonly end: VmEnd;
   readonly host: HostKind;
-}
-
-/** A VMM process, here or in the emulated host. */
-interface VmmChild {
-  readonly stdin: WritableStream<Uint8Array>;
-  readonly stdout: ReadableStream<Uint8Array>;
-  readonly stderr: ReadableStream<Uint8Array>;
-  readonly status: Promise<{ readonly code: number }>;
-  kill(): void;
 }
 
 async function checkFile(what: string, path: string | undefined): Promise<void> {
@@ -92,6 +74,7 @@ async function toConfig(
     cpus: 1,
     disks: disk === undefined ? [] : [{ path: await place(disk), format: await diskFormat(disk) }],
     ...(tap === undefined ? {} : { net: { tap } }),
+    graceMs: options.graceMs,
   };
 }
 
@@ -131,7 +114,7 @@ function spawnNative(): VmmChild {
   };
 }
 
-/** Boots the VM and stays until it ends. */
+/** Boots the VM and stays until it ends; with its reboots, if they are to be followed. */
 export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
   await checkFile("kernel", options.kernel);
   await checkFile("initrd", options.initrd);
@@ -139,7 +122,8 @@ export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
   const { kind } = await chooseHost(stateDir(), { needsRoot: false });
   if (kind === "native") {
     const config = await toConfig(options, (path) => Deno.realPath(path));
-    return { end: await converse(spawnNative(), { ...options, config }), host: kind };
+    options.onReady();
+    return { end: await runOnConsole(spawnNative, { ...options, config }), host: kind };
   }
   if (options.tap !== undefined) {
     throw new LocalError(
@@ -153,8 +137,9 @@ export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
   await Deno.mkdir(join(exchangeDir(), folder), { recursive: true });
   try {
     const config = await toConfig(options, (path) => shareFile(path, folder));
-    const child = execInEmulatedHost(host, { argv: vmmCommand([], "deno") });
-    return { end: await converse(child, { ...options, config }), host: kind };
+    const spawn = (): VmmChild => execInEmulatedHost(host, { argv: vmmCommand([], "deno") });
+    options.onReady();
+    return { end: await runOnConsole(spawn, { ...options, config }), host: kind };
   } finally {
     await Deno.remove(join(exchangeDir(), folder), { recursive: true });
     releaseOwn(stateDir());
@@ -166,61 +151,6 @@ async function sweepShared(): Promise<void> {
   for (const { name } of await Array.fromAsync(Deno.readDir(exchangeDir()))) {
     if (!name.startsWith(SHARED_PREFIX) || isAlive(stateDir(), name.slice(SHARED_PREFIX.length))) continue;
     await Deno.remove(join(exchangeDir(), name), { recursive: true });
-  }
-}
-
-/** Speaks the VMM's protocol with the console on both ends. */
-async function converse(
-  child: VmmChild,
-  options: RawBootOptions & { readonly config: VmConfig },
-): Promise<VmEnd> {
-  const writer = child.stdin.getWriter();
-  const send = async (request: VmmRequest): Promise<void> => {
-    // The VMM may be gone: its end is reported by its output, not by its input.
-    await writer.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`)).catch(() => {});
-  };
-  let killTimer: ReturnType<typeof setTimeout> | undefined;
-  const stop = (): void => {
-    killTimer = setTimeout(() => child.kill(), POWER_OFF_GRACE_MS + 5000);
-    void send({ type: "stop", graceMs: POWER_OFF_GRACE_MS });
-  };
-  const quit = (): void => {
-    killTimer = setTimeout(() => child.kill(), 3000);
-    void send({ type: "stop", graceMs: 0 });
-  };
-  options.signal.addEventListener("abort", stop, { once: true });
-  options.onReady();
-  void forwardKeys(options.input, { send, quit });
-  const stderr = new Response(child.stderr).text();
-  const splitter = new LineSplitter(MAX_LINE_BYTES, "throw");
-  let end: VmEnd | undefined;
-  try {
-    await send({ type: "start", config: options.config });
-    for await (const chunk of child.stdout) {
-      for (const line of splitter.push(chunk)) {
-        const event = parseVmmEvent(line);
-        if (event.type === "console") options.onOutput(Uint8Array.fromBase64(event.data));
-        else if (event.type === "stopped" || event.type === "failed") end ??= event;
-      }
-    }
-    const { code } = await child.status;
-    const message = (await stderr).trim().split("\n").slice(-3).join("; ");
-    return end ?? { type: "crashed", exitCode: code, message };
-  } finally {
-    clearTimeout(killTimer);
-    options.signal.removeEventListener("abort", stop);
-  }
-}
-
-async function forwardKeys(
-  input: ReadableStream<Uint8Array>,
-  actions: { readonly send: (request: VmmRequest) => Promise<void>; readonly quit: () => void },
-): Promise<void> {
-  const keys = new ConsoleKeys();
-  for await (const typed of input) {
-    const { toGuest, quit } = keys.push(typed);
-    if (toGuest.length > 0) await actions.send({ type: "console", data: toGuest.toBase64() });
-    if (quit) return actions.quit();
   }
 }
 

@@ -14,8 +14,8 @@ import { Console } from "./console.ts";
 import { LineReader } from "./line_reader.ts";
 import { MAX_LINE_BYTES, VMM_EXIT, type VmmEvent, type VmmRequest } from "./protocol.ts";
 
-/** Grace for a guest when the process itself is told to stop. */
-const SIGTERM_GRACE_MS = 10_000;
+/** Grace for a guest when the process itself is told to stop and the configuration says nothing of it. */
+const DEFAULT_GRACE_MS = 10_000;
 
 const encoder = new TextEncoder();
 
@@ -60,6 +60,7 @@ async function readRequests(handle: (request: VmmRequest) => void): Promise<neve
 class Vmm {
   #machine: Promise<Machine> | undefined;
   #console: Console | undefined;
+  #graceMs = DEFAULT_GRACE_MS;
 
   handle(request: VmmRequest): void {
     switch (request.type) {
@@ -82,7 +83,8 @@ class Vmm {
     }
   }
 
-  stop(graceMs: number): void {
+  /** Asks the guest to power off, and kills it after a while. */
+  stop(graceMs = this.#graceMs): void {
     if (this.#machine === undefined) Deno.exit(VMM_EXIT.ok);
     this.#machine.then((machine) => machine.stop(graceMs), fail);
   }
@@ -98,6 +100,7 @@ class Vmm {
   async #start(config: Parameters<typeof Machine.start>[0]): Promise<Machine> {
     // Console input that arrives before the machine runs waits in here.
     const console = this.#console = new Console((data) => send({ type: "console", data: data.toBase64() }));
+    this.#graceMs = config.graceMs ?? DEFAULT_GRACE_MS;
     const machine = await Machine.start(config, () => console.outputWaits());
     send({ type: "started", timings: machine.timings });
     console.attach(machine);
@@ -115,7 +118,7 @@ const vmm = new Vmm();
 Deno.addSignalListener(KICK_SIGNAL.name, () => {});
 // Ctrl-C in a terminal goes to the whole process group: what it means is the control process's business.
 Deno.addSignalListener("SIGINT", () => {});
-Deno.addSignalListener("SIGTERM", () => vmm.stop(SIGTERM_GRACE_MS));
+Deno.addSignalListener("SIGTERM", () => vmm.stop());
 globalThis.addEventListener("unhandledrejection", (event) => {
   event.preventDefault();
   fail(event.reason);

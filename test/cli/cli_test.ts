@@ -77,6 +77,8 @@ Deno.test("bad usage is one line and exit code 2", () => {
     [() => parseBootArguments(["-k", "x", "-z"]), /-z/],
     [() => parseBootArguments(["-k", "x", "stray"]), /stray/],
     [() => parseBootArguments(["-k", "x", "-m", "lots"]), /-m/],
+    [() => parseBootArguments(["-k", "x", "--on-reboot", "again"]), /--on-reboot must be restart or exit/],
+    [() => parseBootArguments(["-k", "x", "--grace", "soon"]), /--grace/],
   ];
   for (const [attempt, reason] of attempts) {
     try {
@@ -113,7 +115,14 @@ Deno.test("parseBootArguments() reads the seed's command line", () => {
     tap: "tap3",
     memoryMib: 4096,
     cmdline: "quiet",
+    onReboot: "exit",
+    graceMs: 10_000,
   });
+});
+
+Deno.test("parseBootArguments() reads what a reboot does, and how long a power-off may take", () => {
+  const parsed = parseBootArguments(["-k", "x", "--on-reboot", "restart", "--grace", "90s"]);
+  assert.deepEqual([parsed.onReboot, parsed.graceMs], ["restart", 90_000]);
 });
 
 Deno.test("printable() leaves nothing that moves the cursor or types for the user", () => {

@@ -1,6 +1,7 @@
 import { equal, ok } from "node:assert/strict";
 import { PM1_CONTROL_PORT, PM1_EVENT_PORT, SLEEP_TYPE_S5 } from "../../devices/acpi_power.ts";
 import { exists } from "../support/command.ts";
+import type { VmConfig } from "../../src/vmm/protocol.ts";
 import { asm, elfOf } from "../support/tiny_guest.ts";
 import { TestVmm } from "../support/vmm.ts";
 
@@ -17,6 +18,7 @@ function guestTest(
   name: string,
   code: readonly (readonly number[])[],
   test: (vmm: TestVmm) => Promise<void>,
+  config: Partial<VmConfig> = {},
 ): void {
   Deno.test({
     name: noKvm ? `${name} (skipped: no /dev/kvm)` : name,
@@ -26,7 +28,7 @@ function guestTest(
       try {
         Deno.writeFileSync(kernelPath, elfOf(Uint8Array.from(code.flat())));
         await using vmm = new TestVmm();
-        await vmm.start({ kernelPath });
+        await vmm.start({ kernelPath, ...config });
         await test(vmm);
       } finally {
         Deno.removeSync(kernelPath);
@@ -69,4 +71,18 @@ guestTest(
     equal((await vmm.until("stopped")).reason, "killed");
     ok(performance.now() - before >= 500);
   },
+);
+
+guestTest(
+  "SIGTERM presses the button too, and the guest has as long as the configuration says",
+  [waitForButton, acknowledge, asm.spin],
+  async (vmm) => {
+    await vmm.until("started");
+    const before = performance.now();
+    vmm.kill("SIGTERM");
+    equal((await vmm.until("stopped")).reason, "killed");
+    const ms = performance.now() - before;
+    ok(ms >= 700 && ms < 5000, `${ms} ms`);
+  },
+  { graceMs: 700 },
 );

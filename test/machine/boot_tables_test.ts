@@ -112,6 +112,7 @@ Deno.test("checkConfig() names the field that cannot be", () => {
     ["cmdline", { cmdline: "caf\u00e9" }],
     ["disks", { disks: Array.from({ length: 8 }, () => ({ path: "/d", format: "raw" })) }],
     ["net.tap", { net: { tap: "a name that is too long" } }],
+    ["graceMs", { graceMs: -1 }],
     ["vsock.cid", { vsock: { cid: 2, socketPath: "/s" } }],
   ];
   for (const [field, change] of wrong) {

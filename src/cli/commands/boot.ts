@@ -8,10 +8,11 @@ import { parseArgs } from "node:util";
 import { rawBoot, rawBootComplaint, rawBootExitCode, type RawBootOptions } from "../../local/raw_boot.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { ProgressDisplay } from "../progress_display.ts";
-import { parseSizeMib } from "../quantities.ts";
+import { parseDurationMs, parseSizeMib } from "../quantities.ts";
 import { UsageError } from "../usage_error.ts";
 
 const DEFAULT_MEMORY_MIB = 512;
+const DEFAULT_GRACE_MS = 10_000;
 const DEFAULT_CMDLINE = "console=ttyS0 reboot=t panic=-1 i8042.nokbd i8042.noaux";
 
 const OPTIONS = {
@@ -21,12 +22,14 @@ const OPTIONS = {
   tap: { type: "string", short: "t" },
   memory: { type: "string", short: "m" },
   append: { type: "string", short: "a" },
+  "on-reboot": { type: "string" },
+  grace: { type: "string" },
 } as const;
 
 /** What the command line asks for. */
 export type BootArguments = Pick<
   RawBootOptions,
-  "kernel" | "initrd" | "disk" | "tap" | "memoryMib" | "cmdline"
+  "kernel" | "initrd" | "disk" | "tap" | "memoryMib" | "cmdline" | "onReboot" | "graceMs"
 >;
 
 /** Reads the command line. */
@@ -36,7 +39,21 @@ export function parseBootArguments(args: readonly string[]): BootArguments {
   if (kernel === undefined) throw new UsageError("A kernel is needed: sandbox boot -k KERNEL");
   const memoryMib = memory === undefined ? DEFAULT_MEMORY_MIB : parseSizeMib("-m", memory);
   const root = disk === undefined ? "" : " root=/dev/vda rw";
-  return { kernel, initrd, disk, tap, memoryMib, cmdline: append ?? DEFAULT_CMDLINE + root };
+  return {
+    kernel,
+    initrd,
+    disk,
+    tap,
+    memoryMib,
+    cmdline: append ?? DEFAULT_CMDLINE + root,
+    onReboot: parseOnReboot(values["on-reboot"] ?? "exit"),
+    graceMs: values.grace === undefined ? DEFAULT_GRACE_MS : parseDurationMs("--grace", values.grace),
+  };
+}
+
+function parseOnReboot(text: string): "restart" | "exit" {
+  if (text === "restart" || text === "exit") return text;
+  throw new UsageError(`--on-reboot must be restart or exit: received "${text}"`);
 }
 
 /** Runs the command and gives its exit code. */

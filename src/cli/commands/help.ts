@@ -27,6 +27,9 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox boot -k KERNEL [-i INITRD] [-d DISK] [-t TAP] [-m MEMORY] [-a CMDLINE]
                                        boot a kernel with its serial console here; Ctrl-A Ctrl-C quits
                                        (without -a: the serial console, and the disk as root)
+      --on-reboot WHAT         when the guest reboots: exit (default), or restart it with the same files
+      --grace DURATION         how long the guest may take to power off when asked to (default 10s)
+    A kernel without ACPI finds its devices on its command line: put acpi=off into CMDLINE.
   sandbox host status|start|stop       the emulated KVM host, used where this machine's KVM is not whole
   sandbox host exec -- CMD …           run a command in it
   sandbox doctor [--json] [--install]  what works here, what is missing, what would fix it
