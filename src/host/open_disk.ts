@@ -4,7 +4,6 @@
  * @module
  */
 
-import { dirname, resolve } from "node:path";
 import type { Iovec } from "../ffi/iovec.ts";
 import { Qcow2Disk, type Qcow2Options } from "./qcow2.ts";
 import { RawDisk } from "./raw_disk.ts";
@@ -34,7 +33,7 @@ export function openDisk(options: OpenDiskOptions, iovec: Iovec, depth = 0): Dis
   const { path, format, readOnly, overlayOf } = options;
   if (overlayOf !== undefined) {
     using base = openDisk({ ...overlayOf, readOnly: true }, iovec, depth + 1);
-    const backing = { path: resolve(overlayOf.path), format: overlayOf.format };
+    const backing = { path: absolutePath(overlayOf.path, Deno.cwd), format: overlayOf.format };
     Qcow2Disk.create(path, base.sizeBytes, { iovec, backing });
     return openDisk({ path, format: "qcow2", readOnly }, iovec, depth);
   }
@@ -43,7 +42,7 @@ export function openDisk(options: OpenDiskOptions, iovec: Iovec, depth = 0): Dis
   const openBacking: Qcow2Options["openBacking"] = (backing) =>
     openDisk(
       {
-        path: resolve(dirname(path), backing.path),
+        path: absolutePath(backing.path, () => path.slice(0, path.lastIndexOf("/") + 1) || "."),
         format: backing.format,
         readOnly: true,
       },
@@ -51,4 +50,9 @@ export function openDisk(options: OpenDiskOptions, iovec: Iovec, depth = 0): Dis
       depth + 1,
     );
   return Qcow2Disk.open(path, { readOnly, iovec, openBacking });
+}
+
+/** `path`, or if it is relative, the place that it has in `folder`. Not by Node's module, see `node_module.ts`. */
+function absolutePath(path: string, folder: () => string): string {
+  return path.startsWith("/") ? path : `${folder()}/${path}`;
 }

@@ -8,8 +8,8 @@
  * @module
  */
 
-import { inflateRawSync } from "node:zlib";
 import type { Iovec } from "../ffi/iovec.ts";
+import { nodeModule } from "../ffi/node_module.ts";
 import { fdatasync } from "../ffi/sys.ts";
 import { DiskFile } from "./disk_file.ts";
 import type { FileExtent } from "./disk_queue.ts";
@@ -203,7 +203,7 @@ export class Qcow2Disk implements Disposable {
     this.#file.read(packed, mapping.fileOffset);
     let cluster: Uint8Array;
     try {
-      cluster = inflateRawSync(packed, { maxOutputLength: this.#clusterBytes });
+      cluster = nodeModule("node:zlib").inflateRawSync(packed, { maxOutputLength: this.#clusterBytes });
     } catch (cause) {
       throw new Qcow2Error("Damaged qcow2 image: a compressed cluster cannot be unpacked", { cause });
     }

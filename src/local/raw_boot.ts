@@ -9,9 +9,9 @@ import { basename, join } from "node:path";
 import { exchangeDir, execInEmulatedHost, startEmulatedHost } from "../emulated/host.ts";
 import { stateDir } from "../images/paths.ts";
 import type { OnProgress } from "../images/progress.ts";
-import { runHostCommand, toolEnv } from "../network/host_command.ts";
+import { runHostCommand } from "../network/host_command.ts";
 import { isAlive, ownId, releaseOwn } from "../session/owner.ts";
-import { describeVmEnd, type VmEnd, vmmCommand } from "../session/vmm_process.ts";
+import { describeVmEnd, type VmEnd, vmmCommand, vmmEnv } from "../session/vmm_process.ts";
 import { type VmConfig, VMM_EXIT } from "../vmm/protocol.ts";
 import { type GuestConsoleOptions, runOnConsole, type VmmChild } from "./guest_console.ts";
 import { chooseHost, type HostKind } from "./host_choice.ts";
@@ -93,14 +93,10 @@ async function shareFile(path: string, folder: string): Promise<string> {
 
 function spawnNative(): VmmChild {
   const [program = "", ...args] = vmmCommand([]);
-  const own = Object.fromEntries(["HOME", "DENO_DIR", "XDG_CACHE_HOME"].flatMap((name) => {
-    const value = Deno.env.get(name);
-    return value === undefined ? [] : [[name, value]];
-  }));
   const child = new Deno.Command(program, {
     args,
     clearEnv: true,
-    env: toolEnv(own),
+    env: vmmEnv(),
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",

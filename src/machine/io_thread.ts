@@ -7,7 +7,7 @@
 import type { EventFd } from "../ffi/event_fd.ts";
 import { ConfigError } from "./config.ts";
 import { ThreadError } from "./vcpu_thread.ts";
-import type { IoReport, IoRequest, IoStart } from "./worker_protocol.ts";
+import { IO_REQUESTS_WORD, type IoReport, type IoRequest, type IoStart } from "./worker_protocol.ts";
 
 /** The host refused something that a device needs: a disk, a TAP device, a socket. */
 export class DeviceError extends Error {
@@ -22,9 +22,11 @@ export class IoThread {
   readonly failed: Promise<void>;
   readonly #port: MessagePort;
   readonly #kick: EventFd;
+  readonly #words: Int32Array<SharedArrayBuffer>;
 
-  private constructor(worker: Worker, port: MessagePort, kick: EventFd) {
+  private constructor(worker: Worker, port: MessagePort, kick: EventFd, shared: SharedArrayBuffer) {
     this.#port = port;
+    this.#words = new Int32Array(shared);
     this.#kick = kick;
     const ready = Promise.withResolvers<string>();
     const stopped = Promise.withResolvers<void>();
@@ -61,7 +63,7 @@ export class IoThread {
     const url = new URL("./io_worker.ts", import.meta.url).href;
     const worker = new Worker(url, { type: "module", name: "io" });
     const { port1, port2 } = new MessageChannel();
-    const thread = new IoThread(worker, port1, kick);
+    const thread = new IoThread(worker, port1, kick, start.shared);
     const message: IoStart = { type: "start", port: port2, ...start };
     worker.postMessage(message, [port2]);
     return thread;
@@ -71,6 +73,7 @@ export class IoThread {
   async stop(): Promise<void> {
     const request: IoRequest = { type: "stop" };
     this.#port.postMessage(request);
+    Atomics.add(this.#words, IO_REQUESTS_WORD, 1);
     this.#kick.signal();
     // A thread that threw has nothing left to stop; whoever awaits `failed` hears of it.
     await this.failed.catch(() => {});

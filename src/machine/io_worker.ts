@@ -4,13 +4,14 @@
  * @module
  */
 
-import { receiveMessageOnPort } from "node:worker_threads";
+import { collectGarbage } from "../ffi/collect_garbage.ts";
 import { SysError } from "../ffi/errno.ts";
+import { nodeModule } from "../ffi/node_module.ts";
 import { Qcow2Error } from "../host/qcow2_header.ts";
 import { SocketPathError } from "../host/unix_socket.ts";
 import { ConfigError } from "./config.ts";
 import { IoLoop } from "./io_loop.ts";
-import type { IoReport, IoRequest, IoStart } from "./worker_protocol.ts";
+import { IO_REQUESTS_WORD, type IoReport, type IoRequest, type IoStart } from "./worker_protocol.ts";
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<IoStart>) => void) | null;
@@ -31,7 +32,15 @@ scope.onmessage = ({ data }) => {
     return scope.close();
   }
   scope.postMessage({ type: "ready", cmdline: loop.cmdline });
-  loop.run(() => nextRequest(data.port)?.type === "stop");
+  collectGarbage();
+  const words = new Int32Array(data.shared);
+  let served = 0;
+  loop.run(() => {
+    // Only then: reading a port takes one of Node's modules.
+    if (Atomics.load(words, IO_REQUESTS_WORD) === served) return false;
+    served++;
+    return nextRequest(data.port)?.type === "stop";
+  });
   loop[Symbol.dispose]();
   scope.postMessage({ type: "stopped" });
   data.port.close();
@@ -40,6 +49,7 @@ scope.onmessage = ({ data }) => {
 
 /** A message that main left, without going back to the event loop. */
 function nextRequest(port: MessagePort): IoRequest | undefined {
+  const { receiveMessageOnPort } = nodeModule("node:worker_threads");
   const received = receiveMessageOnPort(port as never) as { message: IoRequest } | undefined;
   return received?.message;
 }

@@ -16,6 +16,7 @@ import { Power, POWER_PORT } from "../../devices/power.ts";
 import { Rtc } from "../../devices/rtc.ts";
 import { Serial } from "../../devices/serial.ts";
 import { Bus } from "../bus/bus.ts";
+import { collectGarbage } from "../ffi/collect_garbage.ts";
 import { signalEventFd } from "../ffi/event_fd.ts";
 import { viewMapping } from "../ffi/mapping.ts";
 import { gettid } from "../ffi/sys.ts";
@@ -41,6 +42,9 @@ const scope = self as unknown as {
   postMessage(report: VcpuReport): void;
   close(): void;
 };
+
+// Now, while the kernel is loaded: later it would keep the guest waiting.
+collectGarbage();
 
 scope.onmessage = ({ data }) => {
   const exits = new ExitCounts();

@@ -19,6 +19,8 @@ import type { VcpuEnd } from "./vcpu_loop.ts";
 export const CONTROL_WORD = 0;
 export const RUN = 0;
 export const STOP = -1;
+/** how many requests main has put on the io thread's port */
+export const IO_REQUESTS_WORD = 1;
 /** state of the ACPI power registers: `ACPI_POWER_WORDS` words */
 export const ACPI_POWER_WORD = 4;
 /** interrupt status of virtio device n */

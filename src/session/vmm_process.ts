@@ -36,6 +36,8 @@ const VMM_FLAGS = [
   "--no-prompt",
   "--no-lock",
   "--cached-only",
+  // For `collect_garbage.ts`.
+  "--v8-flags=--expose-gc",
   "--allow-ffi",
   `--allow-read=${SOURCE_FOLDERS}`,
 ] as const;
@@ -85,13 +87,17 @@ export function vmmCommand(enter: readonly string[], deno = Deno.execPath()): st
   return [...enter, deno, ...VMM_FLAGS, fileURLToPath(new URL("../vmm/main.ts", import.meta.url))];
 }
 
-/** Variables of this process that Deno needs to find its cache; no others reach the VMM. */
-function vmmEnv(): Record<string, string> {
+/**
+ * The variables of a VMM process: those of this process that Deno needs to find its cache, and no others. One malloc
+ * arena for all threads: they allocate little once the guest runs, and each arena keeps what a start-up left.
+ */
+export function vmmEnv(): Record<string, string> {
   const kept = ["HOME", "DENO_DIR", "XDG_CACHE_HOME"].flatMap((name) => {
     const value = Deno.env.get(name);
     return value === undefined ? [] : [[name, value] as const];
   });
-  return toolEnv({ ...Object.fromEntries(kept), DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" });
+  const fixed = { DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1", MALLOC_ARENA_MAX: "1" };
+  return toolEnv({ ...Object.fromEntries(kept), ...fixed });
 }
 
 function delay(ms: number): Promise<void> {

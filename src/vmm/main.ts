@@ -4,6 +4,7 @@
  * @module
  */
 
+import { collectGarbage } from "../ffi/collect_garbage.ts";
 import { SysError } from "../ffi/errno.ts";
 import { KvmError } from "../kvm/kvm.ts";
 import { ConfigError } from "../machine/config.ts";
@@ -104,6 +105,7 @@ class Vmm {
     const machine = await Machine.start(config, () => console.outputWaits());
     send({ type: "started", timings: machine.timings });
     console.attach(machine);
+    collectGarbage();
     machine.ended.then((end) => {
       console.drain();
       send({ type: "stopped", ...end });

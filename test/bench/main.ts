@@ -1,7 +1,7 @@
 /**
  * Benchmarks, each against a peer in the same run: the two alternate, and what counts is the ratio.
  *
- *     deno task bench NAME [--rounds N] [--json] [--output FILE]      NAME: exits
+ *     deno task bench NAME [--rounds N] [--json] [--output FILE]      NAME: exits, memory
  *
  * @module
  */
@@ -10,10 +10,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { benchExits } from "./exits.ts";
+import { benchMemory } from "./memory.ts";
 import { publish, type Report } from "./report.ts";
 
 const BENCHES: Readonly<Record<string, (rounds: number) => Promise<Report>>> = {
   exits: benchExits,
+  memory: benchMemory,
 };
 
 const OPTIONS = {

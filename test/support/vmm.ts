@@ -4,7 +4,7 @@
  * @module
  */
 
-import { vmmCommand } from "../../src/session/vmm_process.ts";
+import { vmmCommand, vmmEnv } from "../../src/session/vmm_process.ts";
 import { LineReader } from "../../src/vmm/line_reader.ts";
 import { MAX_LINE_BYTES, type VmConfig, type VmmEvent, type VmmRequest } from "../../src/vmm/protocol.ts";
 
@@ -25,6 +25,7 @@ export class TestVmm implements AsyncDisposable {
     const [program = "", ...args] = vmmCommand(inside);
     this.#child = new Deno.Command(program, {
       args,
+      env: vmmEnv(),
       stdin: "piped",
       stdout: "piped",
     }).spawn();
