@@ -52,7 +52,7 @@ export function createDevices(
   context: DeviceContext,
 ): VirtioDevice[] {
   const { iovec, poller, resources, guard } = context;
-  const devices: VirtioDevice[] = createDisks(config, context);
+  const devices: VirtioDevice[] = [...createDisks(config, context)];
   devices.push(new VirtioRng(new RandomSource()));
   if (config.net !== undefined) {
     const onPackets = (): void => guard(net, () => void net.receivePackets());

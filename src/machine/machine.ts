@@ -28,8 +28,9 @@ import { type LoadedKernel, loadInitrd, loadKernel } from "./load_kernel.ts";
 import { writeMpTable } from "./mp_table.ts";
 import { PowerButton } from "./power_button.ts";
 import { VcpuGroup } from "./vcpu_group.ts";
+import { closeRegisterCalls } from "./register_call.ts";
 import { VcpuThread } from "./vcpu_thread.ts";
-import { SHARED_BYTES } from "./worker_protocol.ts";
+import { callWords, SHARED_BYTES } from "./worker_protocol.ts";
 
 /** How a VM ended. */
 export interface MachineEnd {
@@ -61,7 +62,11 @@ export class Machine {
       // First cause wins: what follows it is only a consequence.
       vcpu.ended.then((end) => this.#finish(end), () => this.#finish({ reason: "internal_error" }));
     }
-    parts.io.failed.catch(() => this.#finish({ reason: "internal_error" }));
+    parts.io.failed.catch(() => {
+      // A vCPU may be waiting for its answer.
+      parts.vcpus.forEach((_, index) => closeRegisterCalls(callWords(parts.shared, index)));
+      this.#finish({ reason: "internal_error" });
+    });
   }
 
   /**

@@ -11,6 +11,8 @@ import { CALL } from "./worker_protocol.ts";
 
 const IDLE = 0;
 const PENDING = 1;
+/** the io thread is gone: calls end at once, and read 0 */
+const CLOSED = 2;
 
 /** The vCPU's end: a bus device whose answers come from the io thread. */
 export class RegisterCaller implements BusDevice {
@@ -45,9 +47,12 @@ export class RegisterCaller implements BusDevice {
     words[CALL.SIZE] = size;
     words[CALL.VALUE_LOW] = value % 2 ** 32;
     words[CALL.VALUE_HIGH] = Math.floor(value / 2 ** 32);
-    Atomics.store(words, CALL.STATE, PENDING);
+    if (Atomics.compareExchange(words, CALL.STATE, IDLE, PENDING) === CLOSED) {
+      words[CALL.VALUE_LOW] = words[CALL.VALUE_HIGH] = 0;
+      return;
+    }
     signalEventFd(this.#kickFd);
-    // The io thread outlives every vCPU thread, so this always ends.
+    // The io thread outlives every vCPU thread, and one that threw has its calls closed: this always ends.
     while (Atomics.load(words, CALL.STATE) === PENDING) Atomics.wait(words, CALL.STATE, PENDING);
   }
 }
@@ -68,6 +73,12 @@ export function answerRegisterCall(words: Int32Array<SharedArrayBuffer>, bus: {
     words[CALL.VALUE_LOW] = value % 2 ** 32;
     words[CALL.VALUE_HIGH] = Math.floor(value / 2 ** 32);
   }
-  Atomics.store(words, CALL.STATE, IDLE);
+  Atomics.compareExchange(words, CALL.STATE, PENDING, IDLE);
+  Atomics.notify(words, CALL.STATE);
+}
+
+/** Ends a call that waits, and all later ones: nobody answers any more. */
+export function closeRegisterCalls(words: Int32Array<SharedArrayBuffer>): void {
+  Atomics.store(words, CALL.STATE, CLOSED);
   Atomics.notify(words, CALL.STATE);
 }
