@@ -85,6 +85,7 @@ function vmConfig(options: SessionOptions, folder: string): VmConfig {
       overlayOf: { path: image.rootfsPath, format: image.rootfsFormat },
     }],
     net: { tap: LINK.tap, mac: LINK.guestMac },
+    balloon: true,
     vsock: { cid: GUEST_CID, socketPath: join(folder, "v.sock") },
   };
 }
