@@ -53,6 +53,8 @@ export class KernelFile implements Disposable {
 
   /** Fills `target`, which may be guest memory. */
   readInto(target: Uint8Array<ArrayBuffer>, fileOffset: number): void {
+    // The offset is what the file says: beyond 2^63 the system call would not even take it.
+    if (fileOffset + target.byteLength > this.sizeBytes) this.#failShort();
     for (let done = 0; done < target.byteLength;) {
       const count = pread(this.#fd, target.subarray(done), fileOffset + done);
       if (count === 0) this.#failShort();

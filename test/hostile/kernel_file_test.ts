@@ -2,6 +2,7 @@ import { equal, match, ok, throws } from "node:assert/strict";
 import { ConfigError } from "../../src/machine/config.ts";
 import { loadInitrd, loadKernel } from "../../src/machine/load_kernel.ts";
 import { GuestMemory } from "../../src/memory/guest_memory.ts";
+import { bzImageOf } from "../support/bzimage.ts";
 import { Random } from "../support/random.ts";
 import { asm, CODE_ADDR, elfOf } from "../support/tiny_guest.ts";
 
@@ -16,26 +17,6 @@ function withFile<T>(content: Uint8Array, test: (path: string) => T): T {
   } finally {
     Deno.removeSync(path);
   }
-}
-
-/** A bzImage of 1 KiB of set-up and `kernel` behind it. */
-function bzImageOf(
-  kernel: Uint8Array,
-  { version = 0x20f, xloadflags = 1, initSize = 0x1000 } = {},
-): Uint8Array {
-  const file = new Uint8Array(1024 + kernel.byteLength);
-  const view = new DataView(file.buffer);
-  view.setUint8(0x1f1, 1);
-  view.setUint16(0x1fe, 0xaa55, true);
-  view.setUint8(0x201, 0x6a);
-  view.setUint32(0x202, 0x53726448, true);
-  view.setUint16(0x206, version, true);
-  view.setUint8(0x211, 1);
-  view.setUint32(0x22c, 0x7fff_ffff, true);
-  view.setUint16(0x236, xloadflags, true);
-  view.setUint32(0x260, initSize, true);
-  file.set(kernel, 1024);
-  return file;
 }
 
 Deno.test("loadKernel() puts an ELF kernel's segment at its address", () => {
@@ -117,5 +98,14 @@ Deno.test("loadKernel() answers random headers with an error or a kernel inside 
         ok(error instanceof ConfigError, `seed 0xe1f round ${round}: ${error}`);
       }
     });
+  }
+});
+
+Deno.test("loadKernel() refuses an ELF segment whose place in the file is beyond every file", () => {
+  for (const offset of [2n ** 63n, 2n ** 64n - 1n, 2n ** 40n]) {
+    const file = elfOf(Uint8Array.of(0xf4));
+    // p_offset of the first program header
+    new DataView(file.buffer).setBigUint64(64 + 8, offset, true);
+    throws(() => withFile(file, (path) => loadKernel(path, memory())), ConfigError);
   }
 });

@@ -8,7 +8,7 @@
 export const CODE_ADDR = 0x10_0000;
 
 /** An x86-64 ELF file with one segment at {@linkcode CODE_ADDR}. */
-export function elfOf(code: Uint8Array): Uint8Array {
+export function elfOf(code: Uint8Array): Uint8Array<ArrayBuffer> {
   const file = new Uint8Array(120 + code.byteLength);
   const view = new DataView(file.buffer);
   file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
