@@ -58,6 +58,10 @@ export const asm = {
   ],
   /** mov ebx, addr; mov eax, [rbx] */
   load: (addr: number): number[] => [0xbb, ...u32(addr), 0x8b, 0x03],
+  /** mov ebx, addr; inc word [rbx] */
+  increment16: (addr: number): number[] => [0xbb, ...u32(addr), 0x66, 0xff, 0x03],
+  /** the instructions again and again: jmp back over them */
+  forever: (body: readonly number[]): number[] => [...body, 0xe9, ...u32(-(body.length + 5) >>> 0)],
   /** jmp to itself */
   spin: [0xeb, 0xfe],
   hlt: [0xf4],

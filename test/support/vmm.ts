@@ -16,8 +16,11 @@ export class TestVmm implements AsyncDisposable {
   readonly #waiting = new Set<() => void>();
   readonly #pump: Promise<void>;
   #ended = false;
+  readonly #logPump: Promise<void>;
   /** all that the guest wrote to its serial port so far */
   console = "";
+  /** all that the process logged so far */
+  log = "";
 
   /** Starts the process, in a network namespace if one is named. */
   constructor(namespace?: string) {
@@ -28,9 +31,11 @@ export class TestVmm implements AsyncDisposable {
       env: vmmEnv(),
       stdin: "piped",
       stdout: "piped",
+      stderr: "piped",
     }).spawn();
     this.#writer = this.#child.stdin.getWriter();
     this.#pump = this.#readEvents(this.#child.stdout);
+    this.#logPump = this.#readLog(this.#child.stderr);
   }
 
   get pid(): number {
@@ -100,7 +105,17 @@ export class TestVmm implements AsyncDisposable {
     }
     await this.#writer.abort().catch(() => {});
     await this.#pump;
+    await this.#logPump;
     await this.#child.status;
+  }
+
+  /** Whoever looks at a failed test sees the log too. */
+  async #readLog(stderr: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const chunk of stderr) {
+      this.log += decoder.decode(chunk, { stream: true });
+      Deno.stderr.writeSync(chunk);
+    }
   }
 
   async #readEvents(stdout: ReadableStream<Uint8Array>): Promise<void> {
