@@ -34,6 +34,11 @@ export interface GuestConsoleOptions {
   /** bytes typed by the user; its end leaves the guest running */
   readonly input: ReadableStream<Uint8Array>;
   readonly onOutput: (bytes: Uint8Array) => void;
+  /**
+   * calls back with the window's size in characters, now and whenever it changes, until what it returns is called
+   * (default: there is no window)
+   */
+  readonly watchWindow?: (onSize: (cols: number, rows: number) => void) => () => void;
   /** aborts: the guest is asked to power off, then killed */
   readonly signal: AbortSignal;
 }
@@ -50,6 +55,8 @@ export async function runOnConsole(spawn: () => VmmChild, options: GuestConsoleO
   const stop = (): void => leave(options.graceMs);
   signal.addEventListener("abort", stop, { once: true });
   if (signal.aborted) stop();
+  const resize = (cols: number, rows: number): void => void run.send({ type: "resize", cols, rows });
+  let unwatch = options.watchWindow?.(resize);
   void forwardKeys(options.input, {
     type: (bytes) => run.send({ type: "console", data: bytes.toBase64() }),
     quit: () => leave(0),
@@ -63,8 +70,11 @@ export async function runOnConsole(spawn: () => VmmChild, options: GuestConsoleO
       await delay(MIN_RUN_MS - (performance.now() - started));
       if (leaving) return end;
       run = new GuestRun(spawn(), config);
+      unwatch?.();
+      unwatch = options.watchWindow?.(resize);
     }
   } finally {
+    unwatch?.();
     signal.removeEventListener("abort", stop);
   }
 }

@@ -30,6 +30,8 @@ export interface RawBootOptions extends Omit<GuestConsoleOptions, "config"> {
   readonly tap?: string | undefined;
   readonly memoryMib: number;
   readonly cmdline: string;
+  /** where typed bytes go: see `VmConfig` */
+  readonly console: "serial" | "virtio";
   readonly onProgress: OnProgress;
   /** told right before the guest starts */
   readonly onReady: () => void;
@@ -75,6 +77,7 @@ async function toConfig(
     disks: disk === undefined ? [] : [{ path: await place(disk), format: await diskFormat(disk) }],
     ...(tap === undefined ? {} : { net: { tap } }),
     graceMs: options.graceMs,
+    console: options.console,
   };
 }
 

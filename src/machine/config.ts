@@ -30,9 +30,10 @@ const TAP_NAME = /^[^\s/]{1,15}$/;
 /** virtio 1.2 §5.2.6: 20 bytes */
 const SERIAL = /^[\x21-\x7e]{1,20}$/;
 
-/** Devices beside the disks: rng always, net, vsock and balloon as asked for. */
+/** Devices beside the disks: rng always, net, vsock, balloon and console as asked for. */
 export function deviceCount(config: VmConfig): number {
-  const asked = [config.net, config.vsock, config.balloon || undefined];
+  const virtioConsole = config.console === "virtio" || undefined;
+  const asked = [config.net, config.vsock, config.balloon || undefined, virtioConsole];
   return config.disks.length + 1 + asked.filter((device) => device !== undefined).length;
 }
 
@@ -71,6 +72,9 @@ export function checkConfig(config: VmConfig): void {
   });
   if (config.net !== undefined && !TAP_NAME.test(config.net.tap)) {
     throw new ConfigError("net.tap", `Cannot use "${config.net.tap}" as the name of a TAP device`);
+  }
+  if (config.console !== undefined && !["serial", "virtio"].includes(config.console)) {
+    throw new ConfigError("console", `Cannot use "${config.console}" as a console: it is serial or virtio`);
   }
   // RFC 791: every IPv4 link takes packets of 68 bytes
   if (config.net?.mtu !== undefined) requireInteger("net.mtu", config.net.mtu, 68, 65_535);

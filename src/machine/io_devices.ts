@@ -7,6 +7,7 @@
 import { RateLimiter } from "../../devices/rate_limiter.ts";
 import { VirtioBalloon } from "../../devices/virtio_balloon.ts";
 import { VirtioBlk } from "../../devices/virtio_blk.ts";
+import { type ConsoleBackend, VirtioConsole } from "../../devices/virtio_console.ts";
 import { NET_HEADER_BYTES, VirtioNet } from "../../devices/virtio_net.ts";
 import { VirtioRng } from "../../devices/virtio_rng.ts";
 import { VirtioVsock } from "../../devices/virtio_vsock.ts";
@@ -36,6 +37,8 @@ export interface DeviceContext {
   /** where the buffer that `memory` is in begins */
   readonly ramAddr: bigint;
   readonly iovec: Iovec;
+  /** of the virtio console, if there is one */
+  readonly terminal: ConsoleBackend | undefined;
   /** where the kernel has none, disks are served one request at a time */
   readonly ring: IoUring | undefined;
   readonly poller: Poller;
@@ -74,6 +77,7 @@ export function createDevices(
     socket.attach(vsock);
     devices.push(vsock);
   }
+  if (context.terminal !== undefined) devices.push(new VirtioConsole(context.terminal));
   if (config.balloon) {
     const ram = { hostAddr: context.ramAddr, shared: !config.hugePages };
     devices.push(new VirtioBalloon(new RamReleaser(context.memory, ram)));

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { drainEventFd, EventFd } from "../ffi/event_fd.ts";
+import { VirtioConsole } from "../../devices/virtio_console.ts";
+import { drainEventFd, EventFd, signalEventFd } from "../ffi/event_fd.ts";
 import { IoUring } from "../ffi/io_uring.ts";
 import { Iovec } from "../ffi/iovec.ts";
 import { viewMapping } from "../ffi/mapping.ts";
@@ -18,6 +19,7 @@ import type { VirtioDevice } from "../virtio/device.ts";
 import { InterruptStatus } from "../virtio/interrupt_status.ts";
 import { MmioTransport } from "../virtio/mmio_transport.ts";
 import { createDevices } from "./io_devices.ts";
+import { ConsoleTerminal } from "./console_terminal.ts";
 import * as layout from "./layout.ts";
 import { answerRegisterCall } from "./register_call.ts";
 import { callWords, INTERRUPT_STATUS_WORD, type IoStart } from "./worker_protocol.ts";
@@ -40,11 +42,11 @@ export class IoLoop implements Disposable {
   #loggedErrors = 0;
 
   /**
-   * Opens all backends and binds all eventfds.
+   * `onConsole` is called when the virtio console's output waits. Opens all backends and binds all eventfds.
    *
    * @throws {SysError} or {Qcow2Error} if something cannot be opened: then nothing stays open
    */
-  constructor(start: IoStart) {
+  constructor(start: IoStart, onConsole: () => void) {
     this.#start = start;
     this.#poller = this.#resources.use(new Poller());
     try {
@@ -57,6 +59,7 @@ export class IoLoop implements Disposable {
       const devices = createDevices({ ...start.config, cpus: start.cpus }, {
         memory,
         ramAddr: hostAddr,
+        terminal: start.terminal && new ConsoleTerminal(start.terminal, onConsole),
         iovec: new Iovec(ram, hostAddr),
         ring,
         poller: this.#poller,
@@ -107,6 +110,13 @@ export class IoLoop implements Disposable {
 
   #onKick(): void {
     drainEventFd(this.#start.kickFd);
+    for (const [device, transport] of this.#transports) {
+      if (!(device instanceof VirtioConsole)) continue;
+      transport.guard(() => {
+        // Work that is left waits for the next round: other devices come first.
+        if (device.pump()) signalEventFd(this.#start.kickFd);
+      });
+    }
     for (let index = 0; index < this.#start.cpus; index++) {
       answerRegisterCall(callWords(this.#start.shared, index), this.#bus);
     }

@@ -24,7 +24,15 @@ export class IoThread {
   readonly #kick: EventFd;
   readonly #words: Int32Array<SharedArrayBuffer>;
 
-  private constructor(worker: Worker, port: MessagePort, kick: EventFd, shared: SharedArrayBuffer) {
+  private constructor(
+    worker: Worker,
+    { port, kick, shared, onConsole }: {
+      port: MessagePort;
+      kick: EventFd;
+      shared: SharedArrayBuffer;
+      onConsole: () => void;
+    },
+  ) {
     this.#port = port;
     this.#words = new Int32Array(shared);
     this.#kick = kick;
@@ -39,6 +47,8 @@ export class IoThread {
             data.code === "config" ? new ConfigError("devices", data.message) : new DeviceError(data.message),
           );
           return stopped.resolve();
+        case "console":
+          return onConsole();
         case "stopped":
           return stopped.resolve();
         default:
@@ -58,12 +68,12 @@ export class IoThread {
     this.failed.catch(() => {});
   }
 
-  /** Starts the thread. `kick` is the eventfd behind `start.kickFd`. */
-  static start(start: Omit<IoStart, "type" | "port">, kick: EventFd): IoThread {
+  /** Starts the thread. `kick` is the eventfd behind `start.kickFd`; `onConsole` hears of output that waits. */
+  static start(start: Omit<IoStart, "type" | "port">, kick: EventFd, onConsole: () => void): IoThread {
     const url = new URL("./io_worker.ts", import.meta.url).href;
     const worker = new Worker(url, { type: "module", name: "io" });
     const { port1, port2 } = new MessageChannel();
-    const thread = new IoThread(worker, port1, kick, start.shared);
+    const thread = new IoThread(worker, { port: port1, kick, shared: start.shared, onConsole });
     const message: IoStart = { type: "start", port: port2, ...start };
     worker.postMessage(message, [port2]);
     return thread;

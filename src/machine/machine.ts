@@ -22,6 +22,7 @@ import { writeAcpiTables } from "./acpi_tables.ts";
 import { writeBootTables } from "./boot_cpu.ts";
 import { nameDevices, writeBootParams } from "./boot_params.ts";
 import { checkConfig, deviceCount } from "./config.ts";
+import { ConsoleTerminal } from "./console_terminal.ts";
 import { IoThread } from "./io_thread.ts";
 import * as layout from "./layout.ts";
 import { type LoadedKernel, loadInitrd, loadKernel } from "./load_kernel.ts";
@@ -45,6 +46,7 @@ export class Machine {
   /** settles when the VM has ended and everything of it is released; rejects on a bug in a thread */
   readonly ended: Promise<MachineEnd>;
   readonly #serial: Serial;
+  readonly #terminal: ConsoleTerminal | undefined;
   readonly #powerButton: PowerButton;
   readonly #vcpus: VcpuGroup;
   #end: { reason: StopReason; detail?: string } | undefined;
@@ -55,6 +57,7 @@ export class Machine {
   private constructor(parts: Parts, timings: VmTimings) {
     this.timings = timings;
     this.#serial = parts.serial;
+    this.#terminal = parts.terminal;
     this.#powerButton = parts.powerButton;
     this.#vcpus = new VcpuGroup(parts.vcpus, parts.shared);
     this.ended = this.#run(parts);
@@ -96,6 +99,10 @@ export class Machine {
     const sharedRam = { hostAddr: ram.hostAddr, sizeBytes: ram.sizeBytes };
     const { disks, net, vsock, balloon = false, hugePages = false } = config;
     const devices = { disks, balloon, hugePages, ...(net && { net }), ...(vsock && { vsock }) };
+    const terminalShared = config.console === "virtio"
+      ? new SharedArrayBuffer(ConsoleTerminal.sharedBytes)
+      : undefined;
+    const terminal = terminalShared && new ConsoleTerminal(terminalShared, () => kick.signal());
     const ioStart = {
       ram: sharedRam,
       vmFd: vm.fd,
@@ -103,9 +110,10 @@ export class Machine {
       cpus: config.cpus,
       kickFd: kick.fd,
       config: devices,
+      terminal: terminalShared,
     };
     // The threads load their code, and the io thread opens disks, while the kernel is read.
-    const io = IoThread.start(ioStart, kick);
+    const io = IoThread.start(ioStart, kick, onConsole);
     const vcpus = Array.from({ length: config.cpus }, (_, index) => new VcpuThread(index, onConsole));
     let kernel: LoadedKernel;
     try {
@@ -143,7 +151,7 @@ export class Machine {
         kickFd: kick.fd,
       });
     });
-    const parts = { resources: cleanup.move(), shared, io, vcpus, serial, powerButton };
+    const parts = { resources: cleanup.move(), shared, io, vcpus, serial, terminal, powerButton };
     await Promise.race([vcpus[0]?.running, ...vcpus.map((vcpu) => vcpu.stopped)]);
     return new Machine(parts, {
       processStartMs,
@@ -153,14 +161,21 @@ export class Machine {
     });
   }
 
-  /** Types at the serial console; returns how many bytes were taken (the others are to be offered again). */
+  /** Types at the console; returns how many bytes were taken (the others are to be offered again). */
   type(bytes: Uint8Array): number {
-    return this.#serial.type(bytes);
+    return (this.#terminal ?? this.#serial).type(bytes);
   }
 
-  /** What the guest wrote to its serial console since the last call. */
+  /** What the guest wrote to its consoles since the last call. */
   takeConsole(): Uint8Array<ArrayBuffer> {
-    return this.#serial.drain();
+    const serial = this.#serial.drain();
+    const virtio = this.#terminal?.drain() ?? new Uint8Array();
+    return virtio.byteLength === 0 ? serial : new Uint8Array([...serial, ...virtio]);
+  }
+
+  /** The console's window has another size; only a virtio console can tell its guest. */
+  resize(cols: number, rows: number): void {
+    this.#terminal?.resize(cols, rows);
   }
 
   /**
@@ -221,6 +236,7 @@ interface Parts {
   readonly io: IoThread;
   readonly vcpus: readonly VcpuThread[];
   readonly serial: Serial;
+  readonly terminal: ConsoleTerminal | undefined;
   readonly powerButton: PowerButton;
 }
 

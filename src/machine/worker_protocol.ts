@@ -59,6 +59,8 @@ export interface IoStart {
   readonly kickFd: number;
   readonly config: Pick<VmConfig, "disks" | "net" | "vsock" | "balloon" | "hugePages">;
   readonly port: MessagePort;
+  /** memory of a virtio console's terminal, if there is one */
+  readonly terminal: SharedArrayBuffer | undefined;
 }
 
 /** Main to a running io thread, by port and kick. */
@@ -68,6 +70,8 @@ export type IoRequest = { readonly type: "stop" };
 export type IoReport =
   /** devices are there; `cmdline` names them to the kernel */
   | { readonly type: "ready"; readonly cmdline: string }
+  /** output of the virtio console waits */
+  | { readonly type: "console" }
   | { readonly type: "failed"; readonly code: "config" | "host"; readonly message: string }
   | { readonly type: "stopped" };
 

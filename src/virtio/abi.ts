@@ -30,6 +30,7 @@ export const VRING_USED_F_NO_NOTIFY = 1;
 // Device ids, §5
 export const VIRTIO_ID_NET = 1;
 export const VIRTIO_ID_BLOCK = 2;
+export const VIRTIO_ID_CONSOLE = 3;
 export const VIRTIO_ID_RNG = 4;
 export const VIRTIO_ID_BALLOON = 5;
 export const VIRTIO_ID_VSOCK = 19;

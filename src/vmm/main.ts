@@ -75,6 +75,8 @@ class Vmm {
         return this.#tell((machine) => machine.pause(), (pauseMs) => ({ type: "paused", pauseMs }));
       case "resume":
         return this.#tell((machine) => machine.resume(), () => ({ type: "resumed" }));
+      case "resize":
+        return this.#resize(request.cols, request.rows);
       case "console":
         this.#console?.type(Uint8Array.fromBase64(request.data));
         return;
@@ -88,6 +90,14 @@ class Vmm {
   stop(graceMs = this.#graceMs): void {
     if (this.#machine === undefined) Deno.exit(VMM_EXIT.ok);
     this.#machine.then((machine) => machine.stop(graceMs), fail);
+  }
+
+  #resize(cols: number, rows: number): void {
+    const isSize = (value: number): boolean => Number.isInteger(value) && value > 0 && value <= 0xffff;
+    if (!isSize(cols) || !isSize(rows)) {
+      fail(new ConfigError("resize", `Cannot have a window of ${cols} by ${rows} characters`));
+    }
+    this.#machine?.then((machine) => machine.resize(cols, rows), () => {/* its start reports it */});
   }
 
   /** Has the machine do something and sends what came of it: nothing if the machine ended instead. */

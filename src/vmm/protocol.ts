@@ -61,6 +61,11 @@ export interface VmConfig {
   readonly disks: readonly DiskConfig[];
   /** network interface (default none) */
   readonly net?: NetConfig;
+  /**
+   * where typed bytes go: the serial port (default), or a virtio console, which is there then (`console=hvc0`) and knows
+   * the window's size; output of both is shown
+   */
+  readonly console?: "serial" | "virtio";
   /** memory balloon: pages that the guest does not use go back to the host (default none) */
   readonly balloon?: boolean;
   /** back RAM with huge pages where the host can: faster, but given back to it in pieces of 2 MiB (default false) */
@@ -80,8 +85,10 @@ export type VmmRequest =
   | { readonly type: "pause" }
   /** let a paused guest go on, which `resumed` answers */
   | { readonly type: "resume" }
-  /** bytes typed at the serial console, base64 */
-  | { readonly type: "console"; readonly data: string };
+  /** bytes typed at the console, base64 */
+  | { readonly type: "console"; readonly data: string }
+  /** the console's window has this size, in characters: for a virtio console */
+  | { readonly type: "resize"; readonly cols: number; readonly rows: number };
 
 /** Why a VM ended. */
 export type StopReason =

@@ -193,6 +193,25 @@ Deno.test("memory that a guest no longer uses goes back to its host", async () =
   equal((await vm.sh("dd if=/dev/zero of=/ram/y bs=1M count=200 && sha256sum /ram/y")).exitCode, 0);
 });
 
+Deno.test("a virtio console takes 64 KiB pasted at once, and follows the window's size", async () => {
+  await using vm = await LinuxVm.boot({ console: "virtio", words: "console=hvc0" });
+  const paste = new Random(64).bytes(65_536);
+  const reading = vm.sh(
+    "stty raw -echo < /dev/hvc0; echo reading > /dev/hvc0; head -c 65536 < /dev/hvc0 | sha256sum",
+  );
+  await vm.vmm.untilConsole("reading");
+  await vm.vmm.send({ type: "console", data: paste.toBase64() });
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", paste)).toHex();
+  equal((await reading).output.split(" ")[0], digest);
+
+  await vm.vmm.send({ type: "resize", cols: 132, rows: 43 });
+  let size = "";
+  for (let tries = 0; tries < 20 && size !== "43 132\n"; tries++) {
+    size = (await vm.sh("stty size < /dev/hvc0")).output;
+  }
+  equal(size, "43 132\n");
+});
+
 Deno.test("a guest has entropy from its host", async () => {
   await using vm = await LinuxVm.boot();
   match((await vm.sh("cat /sys/class/misc/hw_random/rng_current")).output, /virtio_rng/);

@@ -79,6 +79,7 @@ Deno.test("bad usage is one line and exit code 2", () => {
     [() => parseBootArguments(["-k", "x", "-m", "lots"]), /-m/],
     [() => parseBootArguments(["-k", "x", "--on-reboot", "again"]), /--on-reboot must be restart or exit/],
     [() => parseBootArguments(["-k", "x", "--grace", "soon"]), /--grace/],
+    [() => parseBootArguments(["-k", "x", "--console", "vga"]), /--console must be serial or virtio/],
   ];
   for (const [attempt, reason] of attempts) {
     try {
@@ -115,9 +116,17 @@ Deno.test("parseBootArguments() reads the seed's command line", () => {
     tap: "tap3",
     memoryMib: 4096,
     cmdline: "quiet",
+    console: "serial",
     onReboot: "exit",
     graceMs: 10_000,
   });
+});
+
+Deno.test("parseBootArguments() has the kernel use the console that was chosen", () => {
+  assert.match(parseBootArguments(["-k", "x"]).cmdline, /^console=ttyS0 reboot/);
+  const virtio = parseBootArguments(["-k", "x", "--console", "virtio"]);
+  assert.match(virtio.cmdline, /console=hvc0 reboot/);
+  assert.equal(virtio.console, "virtio");
 });
 
 Deno.test("parseBootArguments() reads what a reboot does, and how long a power-off may take", () => {

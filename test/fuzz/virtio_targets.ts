@@ -8,6 +8,7 @@
 import { RateLimiter } from "../../devices/rate_limiter.ts";
 import { VirtioBalloon } from "../../devices/virtio_balloon.ts";
 import { type BlockBackend, VirtioBlk } from "../../devices/virtio_blk.ts";
+import { VirtioConsole } from "../../devices/virtio_console.ts";
 import { VirtioNet } from "../../devices/virtio_net.ts";
 import { VirtioRng } from "../../devices/virtio_rng.ts";
 import { VirtioVsock } from "../../devices/virtio_vsock.ts";
@@ -194,6 +195,29 @@ const WORLDS: Readonly<Record<string, () => World>> = {
   blk: blkWorld,
   net: netWorld,
   vsock: vsockWorld,
+  console: () => {
+    let size = 1;
+    let room = 100;
+    const device = new VirtioConsole({
+      get size() {
+        return { cols: size, rows: size };
+      },
+      takeInput: (maxBytes) => new Uint8Array(Math.min(maxBytes, size % 50)),
+      output: (bytes) => {
+        const taken = Math.min(room, bytes.byteLength);
+        room -= taken;
+        return taken;
+      },
+    });
+    return {
+      device,
+      hostEvent: (number, argument) => {
+        if (number % 3 === 0) size = 1 + argument % 1000;
+        if (number % 3 === 1) room = argument % 5000;
+        device.pump();
+      },
+    };
+  },
   rng: () => ({ device: new VirtioRng({ fill: (bytes) => void bytes.fill(1) }), hostEvent: () => {} }),
   balloon: () => ({
     device: new VirtioBalloon({ releaseRange: () => {}, releaseView: () => {} }),

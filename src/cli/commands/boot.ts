@@ -13,7 +13,9 @@ import { UsageError } from "../usage_error.ts";
 
 const DEFAULT_MEMORY_MIB = 512;
 const DEFAULT_GRACE_MS = 10_000;
-const DEFAULT_CMDLINE = "console=ttyS0 reboot=t panic=-1 i8042.nokbd i8042.noaux";
+const DEFAULT_CMDLINE = "reboot=t panic=-1 i8042.nokbd i8042.noaux";
+/** The last console that the command line names is the one that programs get. */
+const CONSOLE_WORDS = { serial: "console=ttyS0", virtio: "console=ttyS0 console=hvc0" } as const;
 
 const OPTIONS = {
   kernel: { type: "string", short: "k" },
@@ -24,12 +26,13 @@ const OPTIONS = {
   append: { type: "string", short: "a" },
   "on-reboot": { type: "string" },
   grace: { type: "string" },
+  console: { type: "string" },
 } as const;
 
 /** What the command line asks for. */
 export type BootArguments = Pick<
   RawBootOptions,
-  "kernel" | "initrd" | "disk" | "tap" | "memoryMib" | "cmdline" | "onReboot" | "graceMs"
+  "kernel" | "initrd" | "disk" | "tap" | "memoryMib" | "cmdline" | "console" | "onReboot" | "graceMs"
 >;
 
 /** Reads the command line. */
@@ -38,6 +41,7 @@ export function parseBootArguments(args: readonly string[]): BootArguments {
   const { kernel, initrd, disk, tap, memory, append } = values;
   if (kernel === undefined) throw new UsageError("A kernel is needed: sandbox boot -k KERNEL");
   const memoryMib = memory === undefined ? DEFAULT_MEMORY_MIB : parseSizeMib("-m", memory);
+  const terminal = parseConsole(values.console ?? "serial");
   const root = disk === undefined ? "" : " root=/dev/vda rw";
   return {
     kernel,
@@ -45,10 +49,29 @@ export function parseBootArguments(args: readonly string[]): BootArguments {
     disk,
     tap,
     memoryMib,
-    cmdline: append ?? DEFAULT_CMDLINE + root,
+    cmdline: append ?? `${CONSOLE_WORDS[terminal]} ${DEFAULT_CMDLINE}${root}`,
+    console: terminal,
     onReboot: parseOnReboot(values["on-reboot"] ?? "exit"),
     graceMs: values.grace === undefined ? DEFAULT_GRACE_MS : parseDurationMs("--grace", values.grace),
   };
+}
+
+function parseConsole(text: string): "serial" | "virtio" {
+  if (text === "serial" || text === "virtio") return text;
+  throw new UsageError(`--console must be serial or virtio: received "${text}"`);
+}
+
+/** The size of this terminal's window, now and after each change; nothing where there is no terminal. */
+function watchWindow(onSize: (cols: number, rows: number) => void): () => void {
+  if (!Deno.stdout.isTerminal()) return () => {};
+  const tell = (): void => {
+    const { columns, rows } = Deno.consoleSize();
+    // A terminal that does not know its size says 0.
+    if (columns > 0 && rows > 0) onSize(columns, rows);
+  };
+  Deno.addSignalListener("SIGWINCH", tell);
+  tell();
+  return () => Deno.removeSignalListener("SIGWINCH", tell);
 }
 
 function parseOnReboot(text: string): "restart" | "exit" {
@@ -72,6 +95,7 @@ export async function boot(args: readonly string[]): Promise<number> {
       onOutput: (bytes) => {
         for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
       },
+      watchWindow,
       onProgress: (event) => progress.show(event),
       onReady: () => {
         progress.clear();

@@ -27,6 +27,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox boot -k KERNEL [-i INITRD] [-d DISK] [-t TAP] [-m MEMORY] [-a CMDLINE]
                                        boot a kernel with its serial console here; Ctrl-A Ctrl-C quits
                                        (without -a: the serial console, and the disk as root)
+      --console WHAT           serial (default), or virtio: faster, and follows the window's size
       --on-reboot WHAT         when the guest reboots: exit (default), or restart it with the same files
       --grace DURATION         how long the guest may take to power off when asked to (default 10s)
     A kernel without ACPI finds its devices on its command line: put acpi=off into CMDLINE.
