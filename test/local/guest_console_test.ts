@@ -46,6 +46,7 @@ function consoleOf(change: Partial<GuestConsoleOptions>): { options: GuestConsol
     graceMs: 1234,
     input: new ReadableStream<Uint8Array>(),
     onOutput: (bytes: Uint8Array): void => void output.push(new TextDecoder().decode(bytes)),
+    watchWindow: () => () => {},
     signal: new AbortController().signal,
     ...change,
   } as const;
