@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/io.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
@@ -19,6 +20,19 @@
 #define POWER_MODULE "/lib/modules/paddock_power.ko"
 
 enum { TERM_WAIT_MS = 1500, KILL_WAIT_MS = 500 };
+
+/* The contract with the monitor: devices/boot_marker.ts */
+enum { MARKER_PORT = 0x301 };
+
+void mark_boot(enum boot_marker marker)
+{
+	/* A kernel without ioperm() boots as well: nobody learns then how long it took */
+	if (ioperm(MARKER_PORT, 1, 1) < 0)
+		return;
+	outb((unsigned char)marker, MARKER_PORT);
+	/* Children would inherit the permission */
+	ioperm(MARKER_PORT, 1, 0);
+}
 
 static void complain(const char *what, const char *which)
 {
@@ -116,6 +130,7 @@ void boot(void)
 	const struct rlimit files = { 65536, 1048576 };
 	char name[64];
 
+	mark_boot(BOOT_INIT);
 	mount_all();
 	widen_read_ahead();
 	load_power_module();

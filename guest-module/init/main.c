@@ -233,8 +233,10 @@ int main(int argc, char **argv)
 		/* Nobody could ever reach this guest */
 		shut_down(0);
 	}
-	if (as_init)
+	if (as_init) {
+		mark_boot(BOOT_READY);
 		say_ready();
+	}
 	serve(listener, &open_mask);
 	if (as_init)
 		shut_down(end_wanted == SIGTERM);

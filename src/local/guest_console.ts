@@ -7,7 +7,7 @@
 import { LineSplitter } from "../session/line_splitter.ts";
 import { parseVmmEvent } from "../session/vmm_events.ts";
 import type { VmEnd } from "../session/vmm_process.ts";
-import { MAX_LINE_BYTES, type VmConfig, type VmmRequest } from "../vmm/protocol.ts";
+import { MAX_LINE_BYTES, type VmConfig, type VmmRequest, type VmTimings } from "../vmm/protocol.ts";
 import { ConsoleKeys } from "./console_keys.ts";
 
 /** How long a VMM has to exit beyond the grace of its guest, in `ms`. */
@@ -39,6 +39,8 @@ export interface GuestConsoleOptions {
    * (default: there is no window)
    */
   readonly watchWindow?: (onSize: (cols: number, rows: number) => void) => () => void;
+  /** when the boot was where: at its first instruction, and again when the guest says that it is ready */
+  readonly onTimings: (timings: VmTimings) => void;
   /** aborts: the guest is asked to power off, then killed */
   readonly signal: AbortSignal;
 }
@@ -64,7 +66,7 @@ export async function runOnConsole(spawn: () => VmmChild, options: GuestConsoleO
   try {
     for (;;) {
       const started = performance.now();
-      const end = await run.readToEnd(options.onOutput);
+      const end = await run.readToEnd(options);
       const rebooted = end.type === "stopped" && end.reason === "reset";
       if (!rebooted || options.onReboot === "exit") return end;
       await delay(MIN_RUN_MS - (performance.now() - started));
@@ -106,7 +108,9 @@ class GuestRun {
   }
 
   /** Passes the guest's output on until the VMM ends. */
-  async readToEnd(onOutput: (bytes: Uint8Array) => void): Promise<VmEnd> {
+  async readToEnd(
+    { onOutput, onTimings }: Pick<GuestConsoleOptions, "onOutput" | "onTimings">,
+  ): Promise<VmEnd> {
     const splitter = new LineSplitter(MAX_LINE_BYTES, "throw");
     let end: VmEnd | undefined;
     try {
@@ -114,6 +118,7 @@ class GuestRun {
         for (const line of splitter.push(chunk)) {
           const event = parseVmmEvent(line);
           if (event.type === "console") onOutput(Uint8Array.fromBase64(event.data));
+          else if (event.type === "started" || event.type === "booted") onTimings(event.timings);
           else if (event.type === "stopped" || event.type === "failed") end ??= event;
         }
       }

@@ -10,9 +10,10 @@ import { exchangeDir, execInEmulatedHost, startEmulatedHost } from "../emulated/
 import { stateDir } from "../images/paths.ts";
 import type { OnProgress } from "../images/progress.ts";
 import { runHostCommand } from "../network/host_command.ts";
+import { bootPhases, describeBootPhases } from "../session/boot_phases.ts";
 import { isAlive, ownId, releaseOwn } from "../session/owner.ts";
 import { describeVmEnd, type VmEnd, vmmCommand, vmmEnv } from "../session/vmm_process.ts";
-import { type VmConfig, VMM_EXIT } from "../vmm/protocol.ts";
+import { type VmConfig, VMM_EXIT, type VmTimings } from "../vmm/protocol.ts";
 import { type GuestConsoleOptions, runOnConsole, type VmmChild } from "./guest_console.ts";
 import { chooseHost, type HostKind } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
@@ -23,7 +24,7 @@ const SHARED_PREFIX = "boot-";
 const EXCHANGE_MOUNT = "/exchange";
 
 /** What to boot. */
-export interface RawBootOptions extends Omit<GuestConsoleOptions, "config"> {
+export interface RawBootOptions extends Omit<GuestConsoleOptions, "config" | "onTimings"> {
   readonly kernel: string;
   readonly initrd?: string | undefined;
   readonly disk?: string | undefined;
@@ -41,6 +42,8 @@ export interface RawBootOptions extends Omit<GuestConsoleOptions, "config"> {
 export interface RawBootResult {
   readonly end: VmEnd;
   readonly host: HostKind;
+  /** when the boot was where: the last one, if the guest rebooted (undefined: it never began) */
+  readonly timings: VmTimings | undefined;
 }
 
 async function checkFile(what: string, path: string | undefined): Promise<void> {
@@ -119,10 +122,12 @@ export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
   await checkFile("initrd", options.initrd);
   await checkFile("disk", options.disk);
   const { kind } = await chooseHost(stateDir(), { needsRoot: false });
+  let timings: VmTimings | undefined;
+  const onTimings = (known: VmTimings): void => void (timings = known);
   if (kind === "native") {
     const config = await toConfig(options, (path) => Deno.realPath(path));
     options.onReady();
-    return { end: await runOnConsole(spawnNative, { ...options, config }), host: kind };
+    return { end: await runOnConsole(spawnNative, { ...options, config, onTimings }), host: kind, timings };
   }
   if (options.tap !== undefined) {
     throw new LocalError(
@@ -138,7 +143,7 @@ export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
     const config = await toConfig(options, (path) => shareFile(path, folder));
     const spawn = (): VmmChild => execInEmulatedHost(host, { argv: vmmCommand([], "deno") });
     options.onReady();
-    return { end: await runOnConsole(spawn, { ...options, config }), host: kind };
+    return { end: await runOnConsole(spawn, { ...options, config, onTimings }), host: kind, timings };
   } finally {
     await Deno.remove(join(exchangeDir(), folder), { recursive: true });
     releaseOwn(stateDir());
@@ -158,6 +163,11 @@ export function rawBootExitCode(end: VmEnd): number {
   if (end.type === "stopped") return end.reason === "internal_error" ? 3 : 0;
   if (end.type === "failed") return end.code === "config" || end.code === "kvm" ? VMM_EXIT.config : 3;
   return 3;
+}
+
+/** The sentence about the phases of a boot. */
+export function describeTimings(timings: VmTimings): string {
+  return describeBootPhases(bootPhases(timings));
 }
 
 /** The sentence about the end of a VM that was not orderly, or undefined. */

@@ -19,6 +19,7 @@ import type { Vm } from "../kvm/vm.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import type { StopReason, VmConfig, VmTimings } from "../vmm/protocol.ts";
 import { writeAcpiTables } from "./acpi_tables.ts";
+import { BootClock } from "./boot_clock.ts";
 import { writeBootTables } from "./boot_cpu.ts";
 import { nameDevices, writeBootParams } from "./boot_params.ts";
 import { checkConfig, deviceCount } from "./config.ts";
@@ -30,7 +31,7 @@ import { writeMpTable } from "./mp_table.ts";
 import { PowerButton } from "./power_button.ts";
 import { VcpuGroup } from "./vcpu_group.ts";
 import { closeRegisterCalls } from "./register_call.ts";
-import { VcpuThread } from "./vcpu_thread.ts";
+import { VcpuThread, type VcpuThreadEvents } from "./vcpu_thread.ts";
 import { callWords, SHARED_BYTES } from "./worker_protocol.ts";
 
 /** How a VM ended. */
@@ -43,6 +44,8 @@ export interface MachineEnd {
 /** A running machine. */
 export class Machine {
   readonly timings: VmTimings;
+  /** settles when the guest's init is ready, with all times; stays pending with another init */
+  readonly booted: Promise<VmTimings>;
   /** settles when the VM has ended and everything of it is released; rejects on a bug in a thread */
   readonly ended: Promise<MachineEnd>;
   readonly #serial: Serial;
@@ -56,6 +59,7 @@ export class Machine {
 
   private constructor(parts: Parts, timings: VmTimings) {
     this.timings = timings;
+    this.booted = parts.bootClock.untilReady(timings);
     this.#serial = parts.serial;
     this.#terminal = parts.terminal;
     this.#powerButton = parts.powerButton;
@@ -114,7 +118,12 @@ export class Machine {
     };
     // The threads load their code, and the io thread opens disks, while the kernel is read.
     const io = IoThread.start(ioStart, kick, onConsole);
-    const vcpus = Array.from({ length: config.cpus }, (_, index) => new VcpuThread(index, onConsole));
+    const bootClock = new BootClock();
+    const threadEvents: VcpuThreadEvents = {
+      onConsole,
+      onMarker: (marker, wallMs) => bootClock.mark(marker, wallMs),
+    };
+    const vcpus = Array.from({ length: config.cpus }, (_, index) => new VcpuThread(index, threadEvents));
     let kernel: LoadedKernel;
     try {
       kernel = loadSystem(config, memory);
@@ -151,7 +160,7 @@ export class Machine {
         kickFd: kick.fd,
       });
     });
-    const parts = { resources: cleanup.move(), shared, io, vcpus, serial, terminal, powerButton };
+    const parts = { resources: cleanup.move(), shared, io, vcpus, serial, terminal, powerButton, bootClock };
     await Promise.race([vcpus[0]?.running, ...vcpus.map((vcpu) => vcpu.stopped)]);
     return new Machine(parts, {
       processStartMs,
@@ -235,6 +244,7 @@ interface Parts {
   readonly shared: SharedArrayBuffer;
   readonly io: IoThread;
   readonly vcpus: readonly VcpuThread[];
+  readonly bootClock: BootClock;
   readonly serial: Serial;
   readonly terminal: ConsoleTerminal | undefined;
   readonly powerButton: PowerButton;

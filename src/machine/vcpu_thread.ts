@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { BootMarker } from "../../devices/boot_marker.ts";
 import { signalThread } from "../ffi/sys.ts";
 import { RunPage } from "../kvm/run_page.ts";
 import type { VcpuHandle } from "../kvm/vm.ts";
@@ -16,6 +17,14 @@ export const KICK_SIGNAL = { name: "SIGUSR2", number: 12 } as const;
 /** A thread that threw: a bug of ours. */
 export class ThreadError extends Error {
   override readonly name = "ThreadError";
+}
+
+/** What a thread tells while it runs. */
+export interface VcpuThreadEvents {
+  /** serial output waits */
+  readonly onConsole: () => void;
+  /** the guest said how far its boot is, at `wallMs` (since 1970) */
+  readonly onMarker: (marker: BootMarker, wallMs: number) => void;
 }
 
 /** Owns one vCPU's Worker. */
@@ -34,7 +43,7 @@ export class VcpuThread {
   #onPaused: (pause: number) => void = () => {};
 
   /** Starts the thread, which loads its code meanwhile; {@linkcode enter} sends it into the guest. */
-  constructor(index: number, onConsole: () => void) {
+  constructor(index: number, events: VcpuThreadEvents) {
     const url = new URL("./vcpu_worker.ts", import.meta.url).href;
     const worker = new Worker(url, { type: "module", name: `vcpu-${index}` });
     this.#worker = worker;
@@ -50,7 +59,9 @@ export class VcpuThread {
           if (this.#kicked) this.kick();
           return;
         case "console":
-          return onConsole();
+          return events.onConsole();
+        case "marker":
+          return events.onMarker(data.marker, data.wallMs);
         case "paused":
           return this.#onPaused(data.pause);
         case "ended":

@@ -11,6 +11,7 @@ import {
   PM1_EVENT_BYTES,
   PM1_EVENT_PORT,
 } from "../../devices/acpi_power.ts";
+import { BOOT_MARKER_PORT, type BootMarker, BootMarkerPort } from "../../devices/boot_marker.ts";
 import { I8042 } from "../../devices/i8042.ts";
 import { Power, POWER_PORT } from "../../devices/power.ts";
 import { Rtc } from "../../devices/rtc.ts";
@@ -97,6 +98,10 @@ function portBus(start: VcpuStart, end: (end: VcpuEnd) => void): Bus {
   bus.add(layout.SERIAL_PORT, 8, serial);
   bus.add(layout.RTC_PORT, 2, new Rtc(() => new Date()));
   bus.add(layout.I8042_PORT, 5, new I8042(() => end({ reason: "reset" })));
+  const onMarker = (marker: BootMarker): void => {
+    scope.postMessage({ type: "marker", marker, wallMs: performance.timeOrigin + performance.now() });
+  };
+  bus.add(BOOT_MARKER_PORT, 1, new BootMarkerPort(onMarker));
   bus.add(POWER_PORT, 1, new Power(() => end({ reason: "poweroff" })));
   const acpiPower = new AcpiPower(
     new Int32Array(start.shared, 4 * ACPI_POWER_WORD, ACPI_POWER_WORDS),

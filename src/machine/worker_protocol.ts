@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { BootMarker } from "../../devices/boot_marker.ts";
 import type { CpuidEntry } from "../kvm/cpuid.ts";
 import type { VmConfig } from "../vmm/protocol.ts";
 import { MAX_CPUS, MAX_VIRTIO_DEVICES } from "./layout.ts";
@@ -98,6 +99,8 @@ export type VcpuReport =
   | { readonly type: "running"; readonly tid: number }
   /** serial output waits */
   | { readonly type: "console" }
+  /** the guest said how far it is, at `wallMs` (since 1970) */
+  | { readonly type: "marker"; readonly marker: BootMarker; readonly wallMs: number }
   /** out of KVM_RUN until pause number `pause` ends */
   | { readonly type: "paused"; readonly pause: number }
   /** the guest ended, or KVM could not go on */

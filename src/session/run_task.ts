@@ -10,6 +10,7 @@ import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
+import type { BootPhases } from "./boot_phases.ts";
 import { type Changes, collectChanges } from "./changes.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
@@ -52,6 +53,7 @@ export interface RunTaskOptions {
 /** A task while it runs: collects what the result will say. */
 class TaskRun {
   readonly #options: RunTaskOptions;
+  #bootMs: BootPhases | undefined;
   readonly #timesMs: Partial<Record<TaskPhase, number>> = {};
   readonly #modelRequests = { forwarded: 0, refused: 0, failed: 0 };
   #lastDecision: GatewayDecision | undefined;
@@ -83,6 +85,7 @@ class TaskRun {
         signal: options.signal,
       }));
     await using session = await this.#createSession(this.#image);
+    this.#bootMs = session.bootMs;
     await this.#timed("upload", () => this.#putWorkspace(session));
     this.#facts = await this.#timed("agent", () => this.#runAgent(session));
     const { kind } = this.#facts.end;
@@ -221,6 +224,7 @@ class TaskRun {
         refusedCount: changes.refusedCount,
       },
       timesMs: this.#timesMs,
+      ...(this.#bootMs === undefined ? {} : { bootMs: this.#bootMs }),
       versions: this.#versions(),
       modelRequests: this.#modelRequests,
       transcript: { lineCount: facts?.lineCount ?? 0, truncated: facts?.transcriptTruncated ?? false },

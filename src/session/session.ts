@@ -16,6 +16,7 @@ import {
 import { LINK } from "../network/ruleset.ts";
 import { createNetwork, startRelay } from "../network/session_network.ts";
 import type { VmConfig } from "../vmm/protocol.ts";
+import { type BootPhases, bootPhases } from "./boot_phases.ts";
 import { GuestClient, type GuestHello, readHello } from "./guest_client.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { newSessionId, removeRecorded, writeRecord } from "./record.ts";
@@ -179,6 +180,12 @@ export class Session implements AsyncDisposable {
     stack.defer(() => heartbeat[Symbol.dispose]());
     options.onPhase("boot", performance.now() - bootStart);
     return new Session({ id, folder, guest, hello, vmm, heartbeat, stack: stack.move() });
+  }
+
+  /** phases of the VM's boot */
+  get bootMs(): BootPhases | undefined {
+    const { timings } = this.#vmm;
+    return timings === undefined ? undefined : bootPhases(timings);
   }
 
   /** settles when the VM is gone, with the reason */

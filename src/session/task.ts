@@ -8,6 +8,7 @@
 import type { AgentEvent } from "../../agent-images/agent_spec.ts";
 import type { ProgressEvent } from "../images/progress.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
+import type { BootPhases } from "./boot_phases.ts";
 import type { ChangedPath } from "./git_history.ts";
 
 export type { AgentEvent } from "../../agent-images/agent_spec.ts";
@@ -76,6 +77,8 @@ export interface TaskResult {
   } | null;
   /** duration of each phase in `ms` */
   readonly timesMs: Readonly<Partial<Record<TaskPhase, number>>>;
+  /** phases of the VM's boot in `ms` (absent: no VM started) */
+  readonly bootMs?: BootPhases;
   readonly versions: Readonly<Record<string, string>>;
   readonly modelRequests: { readonly forwarded: number; readonly refused: number; readonly failed: number };
   readonly transcript: { readonly lineCount: number; readonly truncated: boolean };

@@ -50,6 +50,8 @@ function timingsOf(value: unknown): VmTimings {
     kvmReadyMs: numberOf(timings.kvmReadyMs),
     kernelLoadedMs: numberOf(timings.kernelLoadedMs),
     firstInstructionMs: numberOf(timings.firstInstructionMs),
+    ...(timings.initMs === undefined ? {} : { initMs: numberOf(timings.initMs) }),
+    ...(timings.readyMs === undefined ? {} : { readyMs: numberOf(timings.readyMs) }),
   };
 }
 
@@ -70,6 +72,8 @@ export function parseVmmEvent(line: string): VmmEvent {
       return { type: "hello", pid: numberOf(event.pid) };
     case "started":
       return { type: "started", timings: timingsOf(event.timings) };
+    case "booted":
+      return { type: "booted", timings: timingsOf(event.timings) };
     case "paused":
       return { type: "paused", pauseMs: numberOf(event.pauseMs) };
     case "resumed":

@@ -114,6 +114,7 @@ export class VmmProcess {
   readonly #console = new TextTail(CONSOLE_TAIL_LENGTH);
   readonly #stderr = new TextTail(STDERR_TAIL_LENGTH);
   #end: VmEnd | undefined;
+  #timings: VmTimings | undefined;
 
   private constructor(child: Deno.ChildProcess, exitGraceMs: number) {
     this.#child = child;
@@ -138,6 +139,11 @@ export class VmmProcess {
   /** settles once the process is gone, with how its VM ended; never rejects */
   get ended(): Promise<VmEnd> {
     return this.#ended.promise;
+  }
+
+  /** when the boot was where, as far as it is; undefined before the first instruction */
+  get timings(): VmTimings | undefined {
+    return this.#timings;
   }
 
   /** end of the guest's serial output */
@@ -206,7 +212,11 @@ export class VmmProcess {
       case "resumed":
         return;
       case "started":
+        this.#timings = event.timings;
         return this.#started.resolve(event.timings);
+      case "booted":
+        this.#timings = event.timings;
+        return;
       case "console":
         return this.#console.push(Uint8Array.fromBase64(event.data));
       case "stopped":

@@ -114,6 +114,7 @@ class Vmm {
     this.#graceMs = config.graceMs ?? DEFAULT_GRACE_MS;
     const machine = await Machine.start(config, () => console.outputWaits());
     send({ type: "started", timings: machine.timings });
+    machine.booted.then((timings) => send({ type: "booted", timings }));
     console.attach(machine);
     collectGarbage();
     machine.ended.then((end) => {

@@ -107,6 +107,10 @@ export interface VmTimings {
   readonly kvmReadyMs: number;
   readonly kernelLoadedMs: number;
   readonly firstInstructionMs: number;
+  /** the guest's PID 1 began (only in `booted`, and only if it says so) */
+  readonly initMs?: number;
+  /** the guest's PID 1 was ready to serve (only in `booted`) */
+  readonly readyMs?: number;
 }
 
 /** VMM to control. */
@@ -115,6 +119,8 @@ export type VmmEvent =
   | { readonly type: "started"; readonly timings: VmTimings }
   /** bytes the guest wrote to its serial console, base64 */
   | { readonly type: "console"; readonly data: string }
+  /** the guest's init said that it is ready; a guest with another init never does */
+  | { readonly type: "booted"; readonly timings: VmTimings }
   /** no vCPU is in the guest any more; `pauseMs`: how long that took in `ms` */
   | { readonly type: "paused"; readonly pauseMs: number }
   | { readonly type: "resumed" }

@@ -1,6 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { exists } from "../support/command.ts";
 import { asm, CODE_ADDR, elfOf } from "../support/tiny_guest.ts";
+import { BOOT_MARKER_PORT } from "../../devices/boot_marker.ts";
 import { TestVmm } from "../support/vmm.ts";
 
 const SERIAL = 0x3f8;
@@ -51,6 +52,21 @@ vmTest("a guest writes to the serial port and powers off", [
 
 const text = new TextEncoder().encode("five!");
 const stringCode = [...asm.outString(SERIAL, CODE_ADDR + 64, 5), ...powerOff];
+vmTest("a guest's boot markers make the times of its boot whole", [
+  asm.outByte(BOOT_MARKER_PORT, 1),
+  asm.outByte(BOOT_MARKER_PORT, 2),
+  asm.outByte(BOOT_MARKER_PORT, 2),
+  asm.spin,
+], async (vmm, kernelPath) => {
+  await vmm.start({ kernelPath });
+  const { timings } = await vmm.until("booted");
+  const { kernelLoadedMs, firstInstructionMs, initMs = 0, readyMs = 0 } = timings;
+  ok(firstInstructionMs > kernelLoadedMs);
+  // The guest may be faster than main learns that it runs.
+  ok(initMs > kernelLoadedMs && initMs < firstInstructionMs + 1000, JSON.stringify(timings));
+  ok(readyMs >= initMs && readyMs < initMs + 1000, JSON.stringify(timings));
+});
+
 vmTest("a string instruction prints all of its bytes", [[
   ...stringCode,
   ...Array(64 - stringCode.length).fill(0x90),

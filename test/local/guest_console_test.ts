@@ -45,6 +45,7 @@ function consoleOf(change: Partial<GuestConsoleOptions>): { options: GuestConsol
     onReboot: "restart",
     graceMs: 1234,
     input: new ReadableStream<Uint8Array>(),
+    onTimings: (): void => {},
     onOutput: (bytes: Uint8Array): void => void output.push(new TextDecoder().decode(bytes)),
     watchWindow: () => () => {},
     signal: new AbortController().signal,

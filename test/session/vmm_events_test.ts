@@ -5,6 +5,12 @@ Deno.test("parseVmmEvent() reads every event of the protocol", () => {
   assert.deepEqual(parseVmmEvent('{"type":"hello","pid":7}'), { type: "hello", pid: 7 });
   assert.deepEqual(parseVmmEvent('{"type":"console","data":"aGk="}'), { type: "console", data: "aGk=" });
   assert.deepEqual(parseVmmEvent('{"type":"paused","pauseMs":1.5}'), { type: "paused", pauseMs: 1.5 });
+  const timings = { processStartMs: 1, kvmReadyMs: 2, kernelLoadedMs: 3, firstInstructionMs: 4 };
+  for (
+    const event of [{ type: "started", timings }, { type: "booted", timings: { ...timings, readyMs: 6 } }]
+  ) {
+    assert.deepEqual(parseVmmEvent(JSON.stringify(event)), event);
+  }
   assert.deepEqual(parseVmmEvent('{"type":"resumed"}'), { type: "resumed" });
   const stopped = { type: "stopped", reason: "poweroff", exits: { io: 3 } };
   assert.deepEqual(parseVmmEvent(JSON.stringify(stopped)), stopped);

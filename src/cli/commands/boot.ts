@@ -5,7 +5,13 @@
  */
 
 import { parseArgs } from "node:util";
-import { rawBoot, rawBootComplaint, rawBootExitCode, type RawBootOptions } from "../../local/raw_boot.ts";
+import {
+  describeTimings,
+  rawBoot,
+  rawBootComplaint,
+  rawBootExitCode,
+  type RawBootOptions,
+} from "../../local/raw_boot.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { ProgressDisplay } from "../progress_display.ts";
 import { parseDurationMs, parseSizeMib } from "../quantities.ts";
@@ -27,6 +33,7 @@ const OPTIONS = {
   "on-reboot": { type: "string" },
   grace: { type: "string" },
   console: { type: "string" },
+  timings: { type: "boolean" },
 } as const;
 
 /** What the command line asks for. */
@@ -34,6 +41,11 @@ export type BootArguments = Pick<
   RawBootOptions,
   "kernel" | "initrd" | "disk" | "tap" | "memoryMib" | "cmdline" | "console" | "onReboot" | "graceMs"
 >;
+
+/** Whether to print the boot's phases at the end. */
+function wantsTimings(args: readonly string[]): boolean {
+  return parseArgs({ args: [...args], options: OPTIONS }).values.timings ?? false;
+}
 
 /** Reads the command line. */
 export function parseBootArguments(args: readonly string[]): BootArguments {
@@ -89,7 +101,7 @@ export async function boot(args: readonly string[]): Promise<number> {
   let isRaw = false;
   using interrupt = untilInterrupted(() => {});
   try {
-    const { end } = await rawBoot({
+    const { end, timings } = await rawBoot({
       ...options,
       input: Deno.stdin.readable,
       onOutput: (bytes) => {
@@ -108,6 +120,7 @@ export async function boot(args: readonly string[]): Promise<number> {
     });
     if (isRaw) Deno.stdin.setRaw(false);
     isRaw = false;
+    if (timings !== undefined && wantsTimings(args)) write(`${describeTimings(timings)}\n`);
     const complaint = rawBootComplaint(end);
     if (complaint !== undefined) write(`sandbox: ${complaint}\n`);
     return rawBootExitCode(end);

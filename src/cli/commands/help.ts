@@ -30,6 +30,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --console WHAT           serial (default), or virtio: faster, and follows the window's size
       --on-reboot WHAT         when the guest reboots: exit (default), or restart it with the same files
       --grace DURATION         how long the guest may take to power off when asked to (default 10s)
+      --timings                say at the end how long each phase of the boot took
     A kernel without ACPI finds its devices on its command line: put acpi=off into CMDLINE.
   sandbox host status|start|stop       the emulated KVM host, used where this machine's KVM is not whole
   sandbox host exec -- CMD …           run a command in it
