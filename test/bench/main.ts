@@ -1,7 +1,10 @@
 /**
  * Benchmarks, each against a peer in the same run: the two alternate, and what counts is the ratio.
  *
- *     deno task bench NAME [--rounds N] [--json] [--output FILE]      NAME: exits, memory
+ *     deno task bench NAME [--rounds N] [--json] [--output FILE]      NAME: exits, memory, boot
+ *
+ * `bench boot` boots a guest of a few instructions, and with `--kernel FILE [--initrd FILE] [--cmdline TEXT]` a Linux
+ * too, until it prints `--ready TEXT`. `--peer "CMD {kernel} {initrd} {cmdline}"` adds a monitor, once for each.
  *
  * @module
  */
@@ -9,6 +12,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { benchBoot } from "./boot.ts";
 import { benchExits } from "./exits.ts";
 import { benchMemory } from "./memory.ts";
 import { publish, type Report } from "./report.ts";
@@ -16,12 +20,21 @@ import { publish, type Report } from "./report.ts";
 const BENCHES: Readonly<Record<string, (rounds: number) => Promise<Report>>> = {
   exits: benchExits,
   memory: benchMemory,
+  boot: (rounds) => {
+    const { kernel, initrd, cmdline, ready: readyText, peer: peers = [] } = values;
+    return benchBoot({ rounds, kernel, initrd, cmdline, readyText, peers });
+  },
 };
 
 const OPTIONS = {
   rounds: { type: "string", default: "7" },
   json: { type: "boolean", default: false },
   output: { type: "string" },
+  kernel: { type: "string" },
+  initrd: { type: "string" },
+  cmdline: { type: "string" },
+  ready: { type: "string" },
+  peer: { type: "string", multiple: true },
 } as const;
 
 const RESULTS = fileURLToPath(new URL("../../result/bench", import.meta.url));
