@@ -32,14 +32,27 @@ const LOADER_UNDEFINED = 0xff;
 const VGA_NORMAL = 0xffff;
 
 /**
- * Names the virtio devices (`virtio_mmio.device=` words) to a kernel that is told not to use ACPI. One that uses it has
- * found them by then, and would complain about each that it is told of twice. Parameters end at `--`: what follows is
- * for the init program.
+ * Whether a kernel is shown ACPI tables, or is told of its devices on its command line. An `acpi=` word on the command
+ * line decides. Without one it is ACPI for a bzImage, which is what distributions build; an ELF kernel is one that
+ * somebody built for virtual machines, often without PCI, and Linux' interpreter refuses all tables where there is no
+ * PCI. Both at once is no way out: a kernel with both complains of each device that it is told of twice.
  */
+export function usesAcpi(cmdline: string, kernel: Pick<LoadedKernel, "setupHeader">): boolean {
+  const words = [...splitInitWords(cmdline).parameters.matchAll(/(?<=^| )acpi=(\S*)/g)];
+  const word = words.at(-1)?.[1];
+  return word === undefined ? kernel.setupHeader !== undefined : word !== "off";
+}
+
+/** Adds the words that name the devices (`virtio_mmio.device=`) to a command line. */
 export function nameDevices(cmdline: string, devices: string): string {
-  const [parameters = "", ...init] = cmdline.split(/(?= -- )/);
-  if (!/(^| )acpi=off( |$)/.test(parameters)) return cmdline;
-  return `${parameters} ${devices}${init.join("")}`.trim();
+  const { parameters, rest } = splitInitWords(cmdline);
+  return `${parameters} ${devices}${rest}`.trim();
+}
+
+/** Parameters end at `--`: what follows is for the init program. */
+function splitInitWords(cmdline: string): { readonly parameters: string; readonly rest: string } {
+  const [parameters = "", ...rest] = cmdline.split(/(?= -- )/);
+  return { parameters, rest: rest.join("") };
 }
 
 /** Writes command line and zero page. The command line was checked to fit. */
@@ -49,7 +62,7 @@ export function writeBootParams(
     kernel: LoadedKernel;
     cmdline: string;
     initrd: { guestAddr: number; sizeBytes: number } | undefined;
-    /** where the ACPI tables start */
+    /** where the ACPI tables start (0: there are none) */
     rsdpAddr: number;
   },
 ): void {

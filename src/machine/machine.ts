@@ -21,7 +21,7 @@ import type { StopReason, VmConfig, VmTimings } from "../vmm/protocol.ts";
 import { writeAcpiTables } from "./acpi_tables.ts";
 import { BootClock } from "./boot_clock.ts";
 import { writeBootTables } from "./boot_cpu.ts";
-import { nameDevices, writeBootParams } from "./boot_params.ts";
+import { nameDevices, usesAcpi, writeBootParams } from "./boot_params.ts";
 import { checkConfig, deviceCount } from "./config.ts";
 import { ConsoleTerminal } from "./console_terminal.ts";
 import { IoThread } from "./io_thread.ts";
@@ -271,8 +271,11 @@ function loadSystem(config: VmConfig, memory: GuestMemory): LoadedKernel {
 /** What the kernel is told: its command line, its initrd, and where the tables are that describe the devices. */
 function writeParameters(memory: GuestMemory, config: VmConfig, kernel: LoadedKernel, devices: string): void {
   const initrd = config.initrdPath === undefined ? undefined : loadInitrd(config.initrdPath, memory, kernel);
-  const rsdpAddr = writeAcpiTables(memory, { cpus: config.cpus, virtioDevices: deviceCount(config) });
-  writeBootParams(memory, { kernel, cmdline: nameDevices(config.cmdline, devices), initrd, rsdpAddr });
+  const acpi = usesAcpi(config.cmdline, kernel);
+  const described = { cpus: config.cpus, virtioDevices: deviceCount(config) };
+  const rsdpAddr = acpi ? writeAcpiTables(memory, described) : 0;
+  const cmdline = acpi ? config.cmdline : nameDevices(config.cmdline, devices);
+  writeBootParams(memory, { kernel, cmdline, initrd, rsdpAddr });
 }
 
 function irqEvent(vm: Vm, irq: number, resources: DisposableStack): EventFd {

@@ -49,8 +49,8 @@ export interface VmConfig {
   /** path of an initrd */
   readonly initrdPath?: string;
   /**
-   * kernel command line; with the word `acpi=off` the devices' `virtio_mmio.device=` words are added to it, else the
-   * kernel finds them by ACPI
+   * kernel command line. A bzImage finds its devices by ACPI; for an ELF kernel their `virtio_mmio.device=` words are
+   * added. The words `acpi=on` and `acpi=off` change that
    */
   readonly cmdline: string;
   /** guest RAM in `MiB` */

@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { nameDevices, writeBootParams } from "../../src/machine/boot_params.ts";
+import { nameDevices, usesAcpi, writeBootParams } from "../../src/machine/boot_params.ts";
 import { checkConfig, ConfigError, parseMac } from "../../src/machine/config.ts";
 import * as layout from "../../src/machine/layout.ts";
 import { writeMpTable } from "../../src/machine/mp_table.ts";
@@ -60,13 +60,20 @@ Deno.test("writeBootParams() tells the kernel its command line, initrd and RAM",
   equal(memory.readU64(page + 0x2d0 + 48), layout.MIB);
 });
 
-Deno.test("nameDevices() names them to a kernel without ACPI, before the words for init", () => {
+Deno.test("nameDevices() names them before the words for init", () => {
   const devices = "virtio_mmio.device=4K@0xd0000000:16";
-  equal(nameDevices("quiet acpi=off -- one two", devices), `quiet acpi=off ${devices} -- one two`);
-  equal(nameDevices("acpi=off", devices), `acpi=off ${devices}`);
-  for (const cmdline of ["quiet", "acpi=offline", "quiet -- acpi=off", "xacpi=off", ""]) {
-    equal(nameDevices(cmdline, devices), cmdline);
-  }
+  equal(nameDevices("quiet -- one two", devices), `quiet ${devices} -- one two`);
+  equal(nameDevices("", devices), devices);
+});
+
+Deno.test("usesAcpi() goes by the last word about it, else by the kind of kernel", () => {
+  const elf = {};
+  const bzImage = { setupHeader: new Uint8Array() };
+  deepEqual([usesAcpi("quiet", elf), usesAcpi("quiet", bzImage)], [false, true]);
+  deepEqual([usesAcpi("acpi=off quiet", bzImage), usesAcpi("acpi=off acpi=on", elf)], [false, true]);
+  deepEqual([usesAcpi("acpi=strict", elf), usesAcpi("acpi=on acpi=off", bzImage)], [true, false]);
+  // What is for init, and words that only look like it, say nothing.
+  deepEqual([usesAcpi("quiet -- acpi=off", bzImage), usesAcpi("xacpi=on acpi", elf)], [true, false]);
 });
 
 Deno.test("writeMpTable() writes checksums that hold, and as many CPUs as there are", () => {

@@ -54,6 +54,7 @@ export function startOnConsole(config: VmConfig, graceMs: number): ConsoleGuest 
     input: keys.readable,
     onOutput: (bytes: Uint8Array): void => void (text += decoder.decode(bytes, { stream: true })),
     watchWindow: () => () => {},
+    onTimings: () => {},
     signal: leaving.signal,
   } as const;
   const ended = runOnConsole(spawnVmm, options).finally(() => over = true);

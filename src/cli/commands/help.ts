@@ -31,7 +31,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --on-reboot WHAT         when the guest reboots: exit (default), or restart it with the same files
       --grace DURATION         how long the guest may take to power off when asked to (default 10s)
       --timings                say at the end how long each phase of the boot took
-    A kernel without ACPI finds its devices on its command line: put acpi=off into CMDLINE.
+    A bzImage finds its devices by ACPI, an ELF kernel by words that are added to its command line;
+    acpi=off or acpi=on in CMDLINE changes that. A bzImage that was built without ACPI or PCI needs acpi=off.
   sandbox host status|start|stop       the emulated KVM host, used where this machine's KVM is not whole
   sandbox host exec -- CMD …           run a command in it
   sandbox doctor [--json] [--install]  what works here, what is missing, what would fix it
