@@ -16,7 +16,7 @@ import type { Iovec } from "../ffi/iovec.ts";
 import { EPOLL, type Poller } from "../ffi/poller.ts";
 import { DiskQueue } from "../host/disk_queue.ts";
 import { openDisk } from "../host/open_disk.ts";
-import { RamReleaser } from "../host/ram_releaser.ts";
+import { RamReleaser } from "./ram_releaser.ts";
 import { RandomSource } from "../host/random.ts";
 import { Tap } from "../host/tap.ts";
 import { VsockSocket } from "../host/vsock_socket.ts";

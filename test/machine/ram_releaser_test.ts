@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { Mapping } from "../../src/ffi/mapping.ts";
-import { RamReleaser } from "../../src/host/ram_releaser.ts";
+import { RamReleaser } from "../../src/machine/ram_releaser.ts";
 import { GuestMemory } from "../../src/memory/guest_memory.ts";
 
 const PAGE = 4096;
