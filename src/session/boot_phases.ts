@@ -19,7 +19,8 @@ export interface BootPhases {
 /** Durations between the times. */
 export function bootPhases(timings: VmTimings): BootPhases {
   const { processStartMs, kvmReadyMs, kernelLoadedMs, firstInstructionMs, initMs, readyMs } = timings;
-  const round = (ms: number): number => Math.round(ms * 10) / 10;
+  // A guest of a few instructions can be done before the VMM's main thread hears that it runs.
+  const round = (ms: number): number => Math.max(0, Math.round(ms * 10) / 10);
   return {
     processStart: round(processStartMs),
     kvmSetup: round(kvmReadyMs - processStartMs),

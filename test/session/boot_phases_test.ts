@@ -20,3 +20,7 @@ Deno.test("bootPhases() says nothing of steps that the guest did not report", ()
     "Boot: process start 20 ms, KVM set-up 5 ms, kernel load 45 ms, first instruction 10 ms",
   );
 });
+
+Deno.test("bootPhases() knows no phase that ends before it begins", () => {
+  equal(bootPhases({ ...STARTED, initMs: 79, readyMs: 79.1 }).kernelToInit, 0);
+});
