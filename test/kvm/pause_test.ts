@@ -81,8 +81,10 @@ guestTest(
   smpGuest(2),
   async (path) => {
     let output = "";
-    const take = (): void => void (output += new TextDecoder().decode(machine.takeConsole()));
-    const machine = await start(path, 2, () => take());
+    // The guest may print before its start is over: that waits in the ring.
+    let running: Machine | undefined;
+    const take = (): void => void (output += new TextDecoder().decode(running?.takeConsole()));
+    const machine = running = await start(path, 2, take);
     // A loaded machine gives the guest little time between two pauses: until it was seen to go on, more of them.
     for (let round = 0; round < 40 || (output.length <= 40 && round < 2000); round++) {
       await machine.pause();
