@@ -64,3 +64,42 @@ export class RateLimiter {
     this.#operations?.take(1);
   }
 }
+
+/** Holds a device back while its limiter says so: it asks before each operation, and is woken once when it may go on. */
+export class RateGate {
+  readonly #limiter: RateLimiter | undefined;
+  readonly #wakeIn: (delayMs: number) => void;
+  #closed = false;
+
+  /** Without a limiter it is always open. `wakeIn` has the device woken in that many `ms`, which then calls {@linkcode reopen}. */
+  constructor(limiter: RateLimiter | undefined, wakeIn: (delayMs: number) => void = () => {}) {
+    this.#limiter = limiter;
+    this.#wakeIn = wakeIn;
+  }
+
+  /** a wake-up is on its way: nothing begins until then */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Whether an operation may begin. */
+  mayStart(): boolean {
+    if (this.#closed) return false;
+    const waitMs = this.#limiter?.waitMs() ?? 0;
+    if (waitMs === 0) return true;
+    this.#closed = true;
+    this.#wakeIn(waitMs);
+    return false;
+  }
+
+  /** See {@linkcode RateLimiter.charge}. */
+  charge(sizeBytes: number): void {
+    this.#limiter?.charge(sizeBytes);
+  }
+
+  /** The time that was asked for is over: `work` goes on, and returns for each queue whether more is left. */
+  reopen(work: () => readonly boolean[]): void {
+    this.#closed = false;
+    if (work().includes(true)) this.#wakeIn(0);
+  }
+}

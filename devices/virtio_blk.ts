@@ -16,7 +16,7 @@ import { VIRTIO_ID_BLOCK } from "../src/virtio/abi.ts";
 import type { DescriptorChain } from "../src/virtio/descriptor_chain.ts";
 import type { ActiveContext, VirtioDevice } from "../src/virtio/device.ts";
 import type { DeviceQueue } from "../src/virtio/device_queue.ts";
-import type { RateLimiter } from "./rate_limiter.ts";
+import { RateGate, type RateLimiter } from "./rate_limiter.ts";
 
 // linux/virtio_blk.h
 export const VIRTIO_BLK_F_SEG_MAX = 1n << 2n;
@@ -109,13 +109,13 @@ export class VirtioBlk implements VirtioDevice {
   readonly features: bigint;
   readonly #backend: BlockBackend;
   readonly #options: BlockOptions;
+  readonly #gate: RateGate;
   #queues: readonly (DeviceQueue | undefined)[] = [];
-  /** a wake-up is on its way: the limiter holds the device until then */
-  #limited = false;
 
   constructor(backend: BlockBackend, options: BlockOptions) {
     this.#backend = backend;
     this.#options = options;
+    this.#gate = new RateGate(options.limiter, options.wakeIn);
     const { queueCount = 1 } = options;
     this.queueSizes = Array.from({ length: queueCount }, () => QUEUE_SIZE);
     this.features = VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_FLUSH |
@@ -152,18 +152,16 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   notify(queueIndex: number): boolean {
-    if (this.#limited) return false;
+    if (this.#gate.closed) return false;
     const queue = this.#queues[queueIndex];
     const serve = (chain: DescriptorChain, giveBack: () => void): void => this.#serve(chain, giveBack);
-    const left = queue?.drainLater(serve, () => this.#mayStart()) ?? false;
-    return left && !this.#limited;
+    const left = queue?.drainLater(serve, () => this.#gate.mayStart()) ?? false;
+    return left && !this.#gate.closed;
   }
 
   /** The time that `wakeIn` was asked for is over. */
   resume(): void {
-    this.#limited = false;
-    const left = this.#queues.map((_, index) => this.notify(index));
-    if (left.includes(true)) this.#options.wakeIn?.(0);
+    this.#gate.reopen(() => this.#queues.map((_, index) => this.notify(index)));
   }
 
   /** Tells the driver of requests that ended since the last notification. */
@@ -176,15 +174,6 @@ export class VirtioBlk implements VirtioDevice {
     this.#queues = [];
   }
 
-  #mayStart(): boolean {
-    const waitMs = this.#options.limiter?.waitMs() ?? 0;
-    if (waitMs > 0 && !this.#limited) {
-      this.#limited = true;
-      this.#options.wakeIn?.(waitMs);
-    }
-    return waitMs === 0;
-  }
-
   #serve(chain: DescriptorChain, giveBack: () => void): void {
     const { writer } = chain;
     // The status is the last writable byte; data comes before it. Without one there is nowhere to answer.
@@ -193,7 +182,7 @@ export class VirtioBlk implements VirtioDevice {
     const data = writer.views(dataBytes);
     const request = parseRequest(chain, dataBytes, this.#backend);
     const moved = request.kind === "read" || request.kind === "write" ? request.sizeBytes : 0;
-    this.#options.limiter?.charge(moved);
+    this.#gate.charge(moved);
     this.#execute(request, chain, data, (status) => {
       // The status byte counts as written, and so does all before it (§2.7.8.2): reads filled it or it is stale.
       if (status === VIRTIO_BLK_S_OK && (request.kind === "read" || request.kind === "get_id")) {

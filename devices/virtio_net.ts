@@ -12,7 +12,7 @@
 import { VIRTIO_ID_NET } from "../src/virtio/abi.ts";
 import type { ActiveContext, VirtioDevice } from "../src/virtio/device.ts";
 import type { DeviceQueue } from "../src/virtio/device_queue.ts";
-import type { RateLimiter } from "./rate_limiter.ts";
+import { RateGate, type RateLimiter } from "./rate_limiter.ts";
 import { ReceiveBuffers } from "./receive_buffers.ts";
 
 // linux/virtio_net.h
@@ -89,17 +89,17 @@ export class VirtioNet implements VirtioDevice {
   readonly queueSizes: readonly number[] = [QUEUE_SIZE, QUEUE_SIZE];
   readonly #backend: PacketBackend;
   readonly #options: NetOptions;
+  readonly #gate: RateGate;
   #toGuest: DeviceQueue | undefined;
   #buffers: ReceiveBuffers | undefined;
   #toHost: DeviceQueue | undefined;
   #configChanged: () => void = () => {};
   #linkUp = true;
-  /** a wake-up is on its way: the limiter holds the device until then */
-  #limited = false;
 
   constructor(backend: PacketBackend, options: NetOptions) {
     this.#backend = backend;
     this.#options = options;
+    this.#gate = new RateGate(options.limiter, options.wakeIn);
     const offloads = OFFLOAD_FEATURES.filter(({ flag }) => (backend.offloads & flag) !== 0)
       .reduce((features, { guest, host }) => features | guest | host, 0n);
     this.features = VIRTIO_NET_F_MAC | VIRTIO_NET_F_STATUS | VIRTIO_NET_F_MRG_RXBUF | offloads |
@@ -133,23 +133,23 @@ export class VirtioNet implements VirtioDevice {
     const left = this.#toHost?.drainLater(({ reader }, giveBack) => {
       const sizeBytes = reader.availableBytes;
       if (sizeBytes > NET_HEADER_BYTES && sizeBytes <= MAX_FRAME_BYTES && this.#linkUp) {
-        this.#options.limiter?.charge(sizeBytes - NET_HEADER_BYTES);
+        this.#gate.charge(sizeBytes - NET_HEADER_BYTES);
         this.#backend.send(reader.views(sizeBytes));
       }
       giveBack();
-    }, () => this.#mayMove()) ?? false;
-    return left && !this.#limited;
+    }, () => this.#gate.mayStart()) ?? false;
+    return left && !this.#gate.closed;
   }
 
   /** Moves waiting packets into the guest, until one of the two sides has no more. Returns true if packets are left. */
   receivePackets(): boolean {
     const buffers = this.#buffers;
-    if (buffers === undefined || !this.#mayMove()) {
+    if (buffers === undefined || !this.#gate.mayStart()) {
       this.#backend.wantPackets(false);
       return false;
     }
     try {
-      for (let left = QUEUE_SIZE; left > 0 && this.#mayMove(); left--) {
+      for (let left = QUEUE_SIZE; left > 0 && this.#gate.mayStart(); left--) {
         const views = buffers.views();
         if (views === undefined) {
           // Out of buffers: packets wait in the backend until the driver notifies of more.
@@ -162,10 +162,10 @@ export class VirtioNet implements VirtioDevice {
           return false;
         }
         if (!this.#linkUp) continue; // lost, as on a cable that is not plugged in
-        this.#options.limiter?.charge(sizeBytes - NET_HEADER_BYTES);
+        this.#gate.charge(sizeBytes - NET_HEADER_BYTES);
         buffers.commit(sizeBytes);
       }
-      return !this.#limited;
+      return !this.#gate.closed;
     } finally {
       this.#toGuest?.flush();
     }
@@ -173,9 +173,7 @@ export class VirtioNet implements VirtioDevice {
 
   /** The time that `wakeIn` was asked for is over. */
   resume(): void {
-    this.#limited = false;
-    const left = [this.receivePackets(), this.notify(TRANSMIT)];
-    if (left.includes(true)) this.#options.wakeIn?.(0);
+    this.#gate.reopen(() => [this.receivePackets(), this.notify(TRANSMIT)]);
   }
 
   /** Plugs the cable in or out, and tells the driver (§5.1.4.1). */
@@ -183,15 +181,6 @@ export class VirtioNet implements VirtioDevice {
     if (up === this.#linkUp) return;
     this.#linkUp = up;
     this.#configChanged();
-  }
-
-  #mayMove(): boolean {
-    if (this.#limited) return false;
-    const waitMs = this.#options.limiter?.waitMs() ?? 0;
-    if (waitMs === 0) return true;
-    this.#limited = true;
-    this.#options.wakeIn?.(waitMs);
-    return false;
   }
 
   reset(): void {

@@ -56,24 +56,10 @@ export class DeviceQueue {
    * @returns whether chains are left
    */
   drain(handle: (chain: DescriptorChain) => void): boolean {
-    this.#queue.disableNotify();
-    try {
-      for (let left = this.#queue.size; left > 0; left--) {
-        const chain = this.#queue.pop();
-        if (chain === undefined) {
-          if (!this.#queue.enableNotify()) return false;
-          continue;
-        }
-        try {
-          handle(chain);
-        } finally {
-          this.push(chain);
-        }
-      }
-      return true;
-    } finally {
-      this.flush();
-    }
+    return this.drainLater((chain, giveBack) => {
+      handle(chain);
+      giveBack();
+    });
   }
 
   /**

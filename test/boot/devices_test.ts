@@ -1,5 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "node:path";
+import type { NetConfig } from "../../src/vmm/protocol.ts";
 import { run } from "../support/command.ts";
 import { LinuxVm } from "../support/linux_vm.ts";
 import { Random } from "../support/random.ts";
@@ -15,6 +16,28 @@ async function powerOff(vm: LinuxVm): Promise<void> {
   await vm.vmm.send({ type: "stop", graceMs: 30_000 });
   equal((await vm.vmm.until("stopped")).reason, "poweroff");
   await vm.vmm.status;
+}
+
+/** A guest at 172.30.0.2 on a TAP device at 172.30.0.1, in a network namespace of their own; and a folder for files. */
+async function withNetwork(
+  net: Omit<NetConfig, "tap">,
+  test: (vm: LinuxVm, namespace: string, folder: string) => Promise<void>,
+): Promise<void> {
+  const namespace = `pdk-test-${Deno.pid}`;
+  const folder = await Deno.makeTempDir({ prefix: "paddock-net-" });
+  run("ip", ["netns", "add", namespace]);
+  try {
+    const inside = (...args: string[]): string => run("ip", ["netns", "exec", namespace, ...args]);
+    inside("ip", "tuntap", "add", "tap7", "mode", "tap", "vnet_hdr");
+    inside("ip", "addr", "add", "172.30.0.1/30", "dev", "tap7");
+    inside("ip", "link", "set", "tap7", "up");
+    const words = "paddock.ip=172.30.0.2/30";
+    await using vm = await LinuxVm.boot({ namespace, net: { tap: "tap7", ...net }, words });
+    await test(vm, namespace, folder);
+  } finally {
+    run("ip", ["netns", "del", namespace]);
+    await Deno.remove(folder, { recursive: true });
+  }
 }
 
 Deno.test("what a guest writes to a qcow2 disk is exactly what qemu-img converts, and the image has no error", async () => {
@@ -85,40 +108,16 @@ Deno.test("bytes go through vsock unchanged in both directions, on many streams 
 });
 
 Deno.test("a guest and its host's TAP device talk, inside a namespace of their own", async () => {
-  const namespace = `pdk-test-${Deno.pid}`;
-  run("ip", ["netns", "add", namespace]);
-  try {
+  await withNetwork({ mac: "06:00:ac:1e:00:02" }, async (vm, namespace) => {
     const inside = (...args: string[]): string => run("ip", ["netns", "exec", namespace, ...args]);
-    inside("ip", "tuntap", "add", "tap7", "mode", "tap", "vnet_hdr");
-    inside("ip", "addr", "add", "172.30.0.1/30", "dev", "tap7");
-    inside("ip", "link", "set", "tap7", "up");
-    await using vm = await LinuxVm.boot({
-      namespace,
-      net: { tap: "tap7", mac: "06:00:ac:1e:00:02" },
-      words: "paddock.ip=172.30.0.2/30",
-    });
     match((await vm.sh("cat /sys/class/net/eth0/address")).output, /06:00:ac:1e:00:02/);
     match(inside("ping", "-c", "5", "-i", "0.2", "-W", "5", "172.30.0.2"), /5 received/);
     match(inside("ping", "-c", "2", "-s", "1400", "-W", "5", "172.30.0.2"), /2 received/);
-  } finally {
-    run("ip", ["netns", "del", namespace]);
-  }
+  });
 });
 
 Deno.test("20 MB go through TCP unchanged each way, in segments longer than a frame", async () => {
-  const namespace = `pdk-test-${Deno.pid}`;
-  const folder = await Deno.makeTempDir({ prefix: "paddock-net-" });
-  run("ip", ["netns", "add", namespace]);
-  try {
-    const inside = (...args: string[]): string => run("ip", ["netns", "exec", namespace, ...args]);
-    inside("ip", "tuntap", "add", "tap7", "mode", "tap", "vnet_hdr");
-    inside("ip", "addr", "add", "172.30.0.1/30", "dev", "tap7");
-    inside("ip", "link", "set", "tap7", "up");
-    await using vm = await LinuxVm.boot({
-      namespace,
-      net: { tap: "tap7", mtu: 1400 },
-      words: "paddock.ip=172.30.0.2/30",
-    });
+  await withNetwork({ mtu: 1400 }, async (vm, namespace, folder) => {
     equal((await vm.sh("cat /sys/class/net/eth0/mtu")).output, "1400\n");
     const path = join(folder, "sent");
     await Deno.writeFile(path, new Random(20).bytes(20 * MIB));
@@ -139,10 +138,7 @@ Deno.test("20 MB go through TCP unchanged each way, in segments longer than a fr
     equal((await vm.sh("nc 172.30.0.1 7002 < /root/got")).exitCode, 0);
     ok((await receiver.status).success);
     equal(await sha256(back), await sha256(path));
-  } finally {
-    run("ip", ["netns", "del", namespace]);
-    await Deno.remove(folder, { recursive: true });
-  }
+  });
 });
 
 Deno.test("a disk has a queue a vCPU, its serial number, and the rate that it is held to", async () => {
