@@ -2,28 +2,7 @@ import assert from "node:assert/strict";
 import { GuestOperationError } from "../../src/session/guest_connection.ts";
 import { GuestClient, type GuestCommand } from "../../src/session/guest_client.ts";
 import { readFileChunks } from "../../src/session/workspace_scan.ts";
-
-/** The guest's real init, built for this machine; without a compiler for it there is nothing to talk to. */
-function buildInit(folder: string): string | undefined {
-  const source = new URL("../../guest-module/init/", import.meta.url).pathname;
-  const files = Array.from(Deno.readDirSync(source), (entry) => entry.name).filter((name) =>
-    name.endsWith(".c")
-  );
-  const path = `${folder}/paddock-init`;
-  try {
-    const args = ["-static", "-O1", "-std=gnu17", "-o", path, ...files.map((name) => source + name)];
-    return new Deno.Command("musl-gcc", { args, stderr: "null" }).outputSync().success ? path : undefined;
-  } catch {
-    // musl-gcc is not installed
-    return undefined;
-  }
-}
-
-const buildFolder = Deno.makeTempDirSync();
-const initPath = buildInit(buildFolder);
-globalThis.addEventListener("unload", () => Deno.removeSync(buildFolder, { recursive: true }));
-const ignore = initPath === undefined;
-const suffix = ignore ? " (skipped: needs musl-gcc)" : "";
+import { initUnavailable, NativeInit } from "../support/guest_init.ts";
 
 /** Plays the VMM's part: greets on one socket as its vsock device does, and passes on to the init's. */
 async function serveHandshake(listener: Deno.UnixListener, target: string): Promise<void> {
@@ -42,23 +21,15 @@ async function serveHandshake(listener: Deno.UnixListener, target: string): Prom
 }
 
 async function withGuest(use: (guest: GuestClient, folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  const socket = `${folder}/init.sock`;
-  const child = new Deno.Command(initPath ?? "", { args: ["--serve-unix", socket], stdin: "null" }).spawn();
-  for (let tries = 0; tries < 100; tries++) {
-    if (await Deno.stat(socket).then(() => true, () => false)) break;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  const listener = Deno.listen({ transport: "unix", path: `${folder}/v.sock` });
-  const serving = serveHandshake(listener, socket);
+  await using init = await NativeInit.start();
+  const path = `${init.folder}/v.sock`;
+  const listener = Deno.listen({ transport: "unix", path });
+  const serving = serveHandshake(listener, init.socket);
   try {
-    await use(new GuestClient(`${folder}/v.sock`), folder);
+    await use(new GuestClient(path), init.folder);
   } finally {
     listener.close();
     await serving.catch(() => {});
-    child.kill("SIGKILL");
-    await child.status;
-    await Deno.remove(folder, { recursive: true });
   }
 }
 
@@ -83,8 +54,15 @@ async function shell(
   return { ...output, exit };
 }
 
+const ignore = initUnavailable !== undefined;
 const testGuest = (name: string, fn: () => Promise<void>): void =>
-  Deno.test({ name: name + suffix, ignore, sanitizeOps: false, sanitizeResources: false, fn });
+  Deno.test({
+    name: ignore ? `${name} (skipped: ${initUnavailable})` : name,
+    ignore,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn,
+  });
 
 testGuest("GuestClient.exec() keeps stdout, stderr and the exit code apart", async () => {
   await withGuest(async (guest) => {
