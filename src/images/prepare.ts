@@ -16,6 +16,7 @@ import { requireTools } from "./host_tools.ts";
 import { ImageError } from "./image_error.ts";
 import { findImage, type IndexEntry, recordImage } from "./image_index.ts";
 import { type GuestKernel, kernelKey, prepareKernel } from "./kernel.ts";
+import { prepareMonitor } from "./monitor_code.ts";
 import { fetchNpmPackage, type NpmPackage, unpackNpmFiles } from "./npm_package.ts";
 import { cacheDir, sourceDir } from "./paths.ts";
 import type { OnProgress } from "./progress.ts";
@@ -60,6 +61,7 @@ export async function prepareImage(spec: ImageSpec, options: PrepareOptions): Pr
   const given = options.alpineRootfs ?? Deno.env.get("PADDOCK_ALPINE_ROOTFS");
   const alpine = given === undefined || given === "" || readOnly ? undefined : await givenAlpine(given);
   const inputs = readOnly ? undefined : await inputsKey(spec, alpine);
+  await prepareMonitor(options.signal);
   const found = await findImage(cacheDir(), spec.name, inputs);
   if (found !== undefined) return fromEntry(found);
   if (inputs === undefined) {

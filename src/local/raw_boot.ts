@@ -7,6 +7,7 @@
 
 import { basename, join } from "node:path";
 import { exchangeDir, execInEmulatedHost, startEmulatedHost } from "../emulated/host.ts";
+import { MONITOR_SOURCE, prepareMonitor } from "../images/monitor_code.ts";
 import { stateDir } from "../images/paths.ts";
 import type { OnProgress } from "../images/progress.ts";
 import { runHostCommand } from "../network/host_command.ts";
@@ -97,8 +98,8 @@ async function shareFile(path: string, folder: string): Promise<string> {
   return join(EXCHANGE_MOUNT, folder, name);
 }
 
-function spawnNative(): VmmChild {
-  const [program = "", ...args] = vmmCommand([]);
+function spawnNative(monitor: string): VmmChild {
+  const [program = "", ...args] = vmmCommand([], monitor);
   const child = new Deno.Command(program, {
     args,
     clearEnv: true,
@@ -127,7 +128,9 @@ export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
   if (kind === "native") {
     const config = await toConfig(options, (path) => Deno.realPath(path));
     options.onReady();
-    return { end: await runOnConsole(spawnNative, { ...options, config, onTimings }), host: kind, timings };
+    const monitor = await prepareMonitor(options.signal);
+    const spawn = (): VmmChild => spawnNative(monitor);
+    return { end: await runOnConsole(spawn, { ...options, config, onTimings }), host: kind, timings };
   }
   if (options.tap !== undefined) {
     throw new LocalError(
@@ -141,7 +144,7 @@ export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
   await Deno.mkdir(join(exchangeDir(), folder), { recursive: true });
   try {
     const config = await toConfig(options, (path) => shareFile(path, folder));
-    const spawn = (): VmmChild => execInEmulatedHost(host, { argv: vmmCommand([], "deno") });
+    const spawn = (): VmmChild => execInEmulatedHost(host, { argv: vmmCommand([], MONITOR_SOURCE, "deno") });
     options.onReady();
     return { end: await runOnConsole(spawn, { ...options, config, onTimings }), host: kind, timings };
   } finally {

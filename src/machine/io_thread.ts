@@ -7,7 +7,13 @@
 import type { EventFd } from "../ffi/event_fd.ts";
 import { ConfigError } from "./config.ts";
 import { ThreadError } from "./vcpu_thread.ts";
-import { IO_REQUESTS_WORD, type IoReport, type IoRequest, type IoStart } from "./worker_protocol.ts";
+import {
+  IO_REQUESTS_WORD,
+  type IoReport,
+  type IoRequest,
+  type IoStart,
+  threadProgram,
+} from "./worker_protocol.ts";
 
 /** The host refused something that a device needs: a disk, a TAP device, a socket. */
 export class DeviceError extends Error {
@@ -70,8 +76,7 @@ export class IoThread {
 
   /** Starts the thread. `kick` is the eventfd behind `start.kickFd`; `onConsole` hears of output that waits. */
   static start(start: Omit<IoStart, "type" | "port">, kick: EventFd, onConsole: () => void): IoThread {
-    const url = new URL("./io_worker.ts", import.meta.url).href;
-    const worker = new Worker(url, { type: "module", name: "io" });
+    const worker = new Worker(threadProgram("io_worker"), { type: "module", name: "io" });
     const { port1, port2 } = new MessageChannel();
     const thread = new IoThread(worker, { port: port1, kick, shared: start.shared, onConsole });
     const message: IoStart = { type: "start", port: port2, ...start };

@@ -9,7 +9,7 @@ import { signalThread } from "../ffi/sys.ts";
 import { RunPage } from "../kvm/run_page.ts";
 import type { VcpuHandle } from "../kvm/vm.ts";
 import type { VcpuEnd } from "./vcpu_loop.ts";
-import type { VcpuReport, VcpuStart, VcpuStopped } from "./worker_protocol.ts";
+import { threadProgram, type VcpuReport, type VcpuStart, type VcpuStopped } from "./worker_protocol.ts";
 
 /** The signal that ends a KVM_RUN (not SIGUSR1, on which Deno opens its debugger); `src/vmm/main.ts` has a listener for it that does nothing. */
 export const KICK_SIGNAL = { name: "SIGUSR2", number: 12 } as const;
@@ -44,8 +44,7 @@ export class VcpuThread {
 
   /** Starts the thread, which loads its code meanwhile; {@linkcode enter} sends it into the guest. */
   constructor(index: number, events: VcpuThreadEvents) {
-    const url = new URL("./vcpu_worker.ts", import.meta.url).href;
-    const worker = new Worker(url, { type: "module", name: `vcpu-${index}` });
+    const worker = new Worker(threadProgram("vcpu_worker"), { type: "module", name: `vcpu-${index}` });
     this.#worker = worker;
     const running = Promise.withResolvers<void>();
     const ended = Promise.withResolvers<VcpuEnd>();

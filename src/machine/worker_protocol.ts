@@ -41,6 +41,12 @@ export function callWords(shared: SharedArrayBuffer, index: number): Int32Array<
   return new Int32Array(shared, 4 * (CALLS_WORD + index * CALL_WORDS), CALL_WORDS);
 }
 
+/** Address of a thread's program: beside this module, and in the form that this has: source, or one file. */
+export function threadProgram(name: "io_worker" | "vcpu_worker"): string {
+  const extension = import.meta.url.endsWith(".js") ? "js" : "ts";
+  return new URL(`./${name}.${extension}`, import.meta.url).href;
+}
+
 // --- Messages
 
 /** Guest RAM, by address. */

@@ -6,6 +6,7 @@
  */
 
 import { join } from "node:path";
+import { prepareMonitor } from "../images/monitor_code.ts";
 import type { PreparedImage } from "../images/prepare.ts";
 import {
   type GatewayDecision,
@@ -144,7 +145,7 @@ export class Session implements AsyncDisposable {
 
     const networkStart = performance.now();
     const network = await createNetwork(record.namespace);
-    const vmm = VmmProcess.spawn(network.enter);
+    const vmm = VmmProcess.spawn(network.enter, await prepareMonitor(options.signal));
     stack.defer(async () => void await vmm.kill());
     const kill = (): void => void vmm.kill();
     options.signal.addEventListener("abort", kill, { once: true });

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { fileURLToPath } from "node:url";
+import { monitorFolders } from "../images/monitor_code.ts";
 import { spawnHostCommand, toolEnv } from "../network/host_command.ts";
 import {
   MAX_LINE_BYTES,
@@ -24,11 +24,6 @@ const OUTPUT_GRACE_MS = 1000;
 const CONSOLE_TAIL_LENGTH = 64 * 1024;
 const STDERR_TAIL_LENGTH = 16 * 1024;
 
-/** Deno reads the code of the VMM's threads; a comma in a path is written twice. */
-const SOURCE_FOLDERS = ["src", "devices"]
-  .map((folder) => fileURLToPath(new URL(`../../${folder}`, import.meta.url)).replaceAll(",", ",,"))
-  .join(",");
-
 /** Permissions of a VMM process: FFI and its own code. Disks and devices it opens through FFI. */
 const VMM_FLAGS = [
   "run",
@@ -39,7 +34,6 @@ const VMM_FLAGS = [
   // For `collect_garbage.ts`.
   "--v8-flags=--expose-gc",
   "--allow-ffi",
-  `--allow-read=${SOURCE_FOLDERS}`,
 ] as const;
 
 /** How a VM ended: by its own event, given up by its session, or by the process ending without a word. */
@@ -82,9 +76,14 @@ export function describeVmEnd(end: VmEnd): string {
   }
 }
 
-/** The command of a VMM process; `deno` is the program that runs it. */
-export function vmmCommand(enter: readonly string[], deno = Deno.execPath()): string[] {
-  return [...enter, deno, ...VMM_FLAGS, fileURLToPath(new URL("../vmm/main.ts", import.meta.url))];
+/**
+ * The command of a VMM process that runs `monitor`, see {@linkcode prepareMonitor} and {@linkcode MONITOR_SOURCE};
+ * `deno` is the program that does it.
+ */
+export function vmmCommand(enter: readonly string[], monitor: string, deno = Deno.execPath()): string[] {
+  // Deno reads the code of the VMM's threads; a comma in a path is written twice.
+  const folders = monitorFolders(monitor).map((folder) => folder.replaceAll(",", ",,")).join(",");
+  return [...enter, deno, ...VMM_FLAGS, `--allow-read=${folders}`, monitor];
 }
 
 /**
@@ -125,10 +124,13 @@ export class VmmProcess {
     void this.#run();
   }
 
-  /** Starts the process; `enter` is put before its command, `exitGraceMs` is the pause between asking and forcing. */
-  static spawn(enter: readonly string[], exitGraceMs = EXIT_GRACE_MS): VmmProcess {
+  /**
+   * Starts the process that runs `monitor`; `enter` is put before its command, `exitGraceMs` is the pause between asking
+   * and forcing.
+   */
+  static spawn(enter: readonly string[], monitor: string, exitGraceMs = EXIT_GRACE_MS): VmmProcess {
     const options = { env: vmmEnv(), stdin: "piped", stdout: "piped", stderr: "piped" } as const;
-    return new VmmProcess(spawnHostCommand(vmmCommand(enter), options), exitGraceMs);
+    return new VmmProcess(spawnHostCommand(vmmCommand(enter, monitor), options), exitGraceMs);
   }
 
   /** pid of the process */

@@ -10,7 +10,7 @@ const POWEROFF = `echo '{"type":"stopped","reason":"poweroff","exits":{"io":1}}'
 
 /** A shell script in place of the VMM: its real command line comes as arguments that it does not look at. */
 function fakeVmm(script: string): VmmProcess {
-  return VmmProcess.spawn(["sh", "-c", script], 300);
+  return VmmProcess.spawn(["sh", "-c", script], "monitor.js", 300);
 }
 
 Deno.test("VmmProcess starts a VM, collects its console and stops it", async () => {

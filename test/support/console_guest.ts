@@ -4,6 +4,7 @@
  * @module
  */
 
+import { MONITOR_SOURCE } from "../../src/images/monitor_code.ts";
 import { runOnConsole, type VmmChild } from "../../src/local/guest_console.ts";
 import { type VmEnd, vmmCommand } from "../../src/session/vmm_process.ts";
 import type { VmConfig } from "../../src/vmm/protocol.ts";
@@ -28,7 +29,7 @@ export interface ConsoleGuest {
 }
 
 function spawnVmm(): VmmChild {
-  const [program = "", ...args] = vmmCommand([]);
+  const [program = "", ...args] = vmmCommand([], MONITOR_SOURCE);
   const child = new Deno.Command(program, { args, stdin: "piped", stdout: "piped", stderr: "piped" }).spawn();
   return {
     stdin: child.stdin,

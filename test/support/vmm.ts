@@ -4,9 +4,12 @@
  * @module
  */
 
+import { prepareMonitor } from "../../src/images/monitor_code.ts";
 import { vmmCommand, vmmEnv } from "../../src/session/vmm_process.ts";
 import { LineReader } from "../../src/vmm/line_reader.ts";
 import { MAX_LINE_BYTES, type VmConfig, type VmmEvent, type VmmRequest } from "../../src/vmm/protocol.ts";
+
+const monitor = await prepareMonitor();
 
 /** One VMM process. */
 export class TestVmm implements AsyncDisposable {
@@ -25,7 +28,7 @@ export class TestVmm implements AsyncDisposable {
   /** Starts the process, in a network namespace if one is named. */
   constructor(namespace?: string) {
     const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
-    const [program = "", ...args] = vmmCommand(inside);
+    const [program = "", ...args] = vmmCommand(inside, monitor);
     this.#child = new Deno.Command(program, {
       args,
       env: vmmEnv(),
