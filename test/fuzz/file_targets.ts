@@ -12,10 +12,12 @@ import { ConfigError } from "../../src/machine/config.ts";
 import { loadKernel } from "../../src/machine/load_kernel.ts";
 import { GuestMemory } from "../../src/memory/guest_memory.ts";
 import { bzImageOf } from "../support/bzimage.ts";
-import { hasTool, run } from "../support/command.ts";
+import { exists, hasTool, run } from "../support/command.ts";
 import { elfOf } from "../support/tiny_guest.ts";
 import type { FuzzTarget } from "./fuzzer.ts";
 
+/** In memory where there is such a place: every input is written to a file, and images are flushed. */
+const TEMP = exists("/dev/shm") ? { dir: "/dev/shm", prefix: "paddock-fuzz-" } : { prefix: "paddock-fuzz-" };
 const CLUSTER = 512;
 const IMAGE_KIB = 512;
 /** A damaged image may name clusters far away; the file must not grow to there. */
@@ -23,7 +25,7 @@ const MAX_FILE_BYTES = 64 * 1024 * 1024;
 
 /** qcow2 metadata: opens the image, reads, writes and zeroes. */
 export function qcow2Target(): FuzzTarget {
-  const folder = Deno.makeTempDirSync({ prefix: "paddock-fuzz-" });
+  const folder = Deno.makeTempDirSync(TEMP);
   const path = `${folder}/image.qcow2`;
   const iovec = new Iovec(new ArrayBuffer(0), 0n);
   const data = new Uint8Array(3 * CLUSTER).fill(3);
@@ -71,7 +73,7 @@ function smallImages(folder: string): Uint8Array<ArrayBuffer>[] {
 
 /** ELF and bzImage kernels: loads them into 4 MiB of RAM. */
 export function kernelTarget(): FuzzTarget {
-  const folder = Deno.makeTempDirSync({ prefix: "paddock-fuzz-" });
+  const folder = Deno.makeTempDirSync(TEMP);
   const path = `${folder}/kernel`;
   const memory = new GuestMemory(new ArrayBuffer(4 * 1024 * 1024));
   return {

@@ -189,3 +189,45 @@ for (const [name, code] of Object.entries(ATTACKS)) {
     },
   });
 }
+
+/** CPU time that a process has used, in `ms`. */
+function cpuMs(pid: number): number {
+  // proc(5): fields 14 and 15 count hundredths of a second; the name in field 2 may hold anything
+  const fields = run("cat", [`/proc/${pid}/stat`]).split(") ")[1]?.split(" ") ?? [];
+  return 10 * (Number(fields[11]) + Number(fields[12]));
+}
+
+Deno.test({
+  name: "packets that a guest never takes cost its monitor neither memory nor time",
+  ignore: ignore || Deno.uid() !== 0,
+  async fn(): Promise<void> {
+    const folder = await Deno.makeTempDir({ prefix: "paddock-attack-" });
+    const namespace = `pdk-rx-${Deno.pid}`;
+    const inside = (...args: string[]): string => run("ip", ["netns", "exec", namespace, ...args]);
+    run("ip", ["netns", "add", namespace]);
+    try {
+      inside("ip", "tuntap", "add", "tap7", "mode", "tap", "vnet_hdr");
+      inside("ip", "addr", "add", "172.30.0.1/30", "dev", "tap7");
+      inside("ip", "link", "set", "tap7", "up");
+      inside(..."ip neigh add 172.30.0.2 lladdr 06:00:ac:1e:00:02 dev tap7 nud permanent".split(" "));
+      // The receive queue is ready and stays empty.
+      const code = [...setUp(0), ...asm.outByte(SERIAL, 0x43), ...asm.hlt, ...asm.spin];
+      await Deno.writeFile(`${folder}/kernel`, elfOf(Uint8Array.from(code)));
+      await using vmm = new TestVmm(namespace);
+      await vmm.start({ kernelPath: `${folder}/kernel`, net: { tap: "tap7" } });
+      await vmm.untilConsole("C");
+      const before = ownKib(vmm.pid);
+      inside("sh", "-c", "head -c 50000000 /dev/zero | socat -u -b 1400 - UDP-SENDTO:172.30.0.2:9");
+      const growth = ownKib(vmm.pid) - before;
+      ok(growth < GROWTH_LIMIT_KIB, `the monitor grew by ${growth} KiB`);
+      const dropped = Number(inside("cat", "/sys/class/net/tap7/statistics/tx_dropped"));
+      ok(dropped > 10_000, `${dropped} packets were dropped`);
+      const busy = cpuMs(vmm.pid);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      ok(cpuMs(vmm.pid) - busy < 300, `${cpuMs(vmm.pid) - busy} ms of CPU time in a second`);
+    } finally {
+      run("ip", ["netns", "del", namespace]);
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
