@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { startModelServer } from "../support/model_server/model_server.ts";
 import { scriptPrefix } from "../support/model_server/script.ts";
-import { assertNothingLeft, onVmHost, startSandbox, withFolder } from "../support/sandbox_cli.ts";
+import {
+  assertNothingLeft,
+  onVmHost,
+  startSandbox,
+  VMM_PATTERN,
+  withFolder,
+} from "../support/sandbox_cli.ts";
 
 /**
  * Searches the guest for the key by a pattern that does not match itself; what it finds shows in its output. Not with
@@ -18,7 +24,7 @@ const SEARCH_GUEST = `echo searching; env | grep -a 'sk-guarded-[0-9a-f]' && ech
  */
 const SEARCH_VMM = `total=0
   for pid in $(ls /proc | grep '^[0-9]*$'); do
-    tr '\\0' ' ' < /proc/$pid/cmdline 2>/dev/null | grep -q '[s]rc/vmm/main.ts' || continue
+    tr '\\0' ' ' < /proc/$pid/cmdline 2>/dev/null | grep -qE '${VMM_PATTERN}' || continue
     tr '\\0' '\\n' < /proc/$pid/environ | grep -a NEEDLE && echo "FOUND in environment"
     while read -r range access offset device inode name; do
       case $access in r*) ;; *) continue ;; esac

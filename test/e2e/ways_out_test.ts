@@ -7,6 +7,7 @@ import {
   onVmHost,
   sandbox,
   startSandbox,
+  VMM_PATTERN,
   withFolder,
 } from "../support/sandbox_cli.ts";
 
@@ -63,7 +64,7 @@ Deno.test("kill -9 of the command line leaves nothing once somebody has looked",
 Deno.test("kill -9 of the VMM ends the run with a host failure and leaves nothing", async () => {
   await withRunning(async (cli) => {
     await onVmHost(`for pid in $(ls /proc | grep '^[0-9]*$'); do
-      tr '\\0' ' ' < /proc/$pid/cmdline 2>/dev/null | grep -q '[s]rc/vmm/main.ts' && kill -9 $pid; done; true`);
+      tr '\\0' ' ' < /proc/$pid/cmdline 2>/dev/null | grep -qE '${VMM_PATTERN}' && kill -9 $pid; done; true`);
     const { code, stdout } = await cli.result;
     assert.equal(code, 3, stdout);
     assert.match(stdout, /VM ended while the agent ran: VMM process ended unexpectedly/);
