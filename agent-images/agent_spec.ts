@@ -33,12 +33,27 @@ export type AgentEvent =
   /** the agent says that it completed its turn */
   | { readonly type: "done" };
 
+/** Variables that every command of every agent has. */
+export const AGENT_ENV: Readonly<Record<string, string>> = {
+  HOME: "/home/agent",
+  USER: "agent",
+  LOGNAME: "agent",
+  SHELL: "/bin/bash",
+  PATH: "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+  LANG: "C.UTF-8",
+};
+
+/** What an agent is told in place of a key: the gateway adds the real one, which never enters the guest. */
+export const PLACEHOLDER_KEY = "the-gateway-adds-the-key";
+
 /** What a task's command is made from. */
 export interface AgentTask {
   /** what the user asks for */
   readonly prompt: string;
   /** base URL of the model gateway as the guest sees it, without a trailing slash: `http://172.30.0.1:8080` */
   readonly gatewayUrl: string;
+  /** longest run in `ms`; whoever runs it sees to it */
+  readonly timeoutMs: number;
   /** model name (default: the agent's own) */
   readonly model?: string;
   /** how long the model's answer may stay silent before the agent gives up on it, in `ms` (default: the agent's own) */
@@ -70,14 +85,47 @@ export interface AgentPackage {
   readonly files: readonly AgentFile[];
 }
 
+/** npm packages with all they depend on, installed as their lock file says; no install script runs. */
+export interface AgentPackageTree {
+  /** folder with `package.json` and `package-lock.json`; the lock has the hash of every package */
+  readonly folder: string;
+  /** absolute path in the image that gets the `node_modules` */
+  readonly to: string;
+}
+
+/** Turns an agent's stdout into events; one for each run, as some agents need more than one line for an event. */
+export interface AgentOutputParser {
+  /** takes one line (an unknown one gives no event) */
+  line(line: string): AgentEvent[];
+  /** the output has ended */
+  end(): AgentEvent[];
+}
+
+/** Reads an agent's requests to its model, for agents that say nothing themselves while they run. */
+export interface AgentTrafficParser {
+  /** takes the body of one request; a retry of the last one gives nothing new */
+  request(body: unknown): AgentEvent[];
+}
+
 /** One agent. */
 export interface AgentSpec {
   /** name on the command line and in the API */
   readonly name: string;
   /** name for people */
   readonly title: string;
+  /** version of the agent itself */
+  readonly version: string;
   /** npm packages at pinned versions, with the files taken from each */
   readonly npm: readonly AgentPackage[];
+  /** an agent of many packages */
+  readonly npmTree?: AgentPackageTree;
+  /**
+   * Debian packages that its programs need, with what these depend on. On an Alpine base they lie beside it, with the C
+   * library that they are made for
+   */
+  readonly debs: { readonly alpine: readonly string[]; readonly debian: readonly string[] };
+  /** symbolic links in the image: path to target */
+  readonly links: Readonly<Record<string, string>>;
   /** file contents put into the image */
   readonly textFiles: readonly { readonly to: string; readonly mode: number; readonly content: string }[];
   /** guest RAM in `MiB` where the user says nothing */
@@ -95,6 +143,10 @@ export interface AgentSpec {
   };
   /** the command line for one task */
   command(task: AgentTask): AgentCommand;
-  /** turns one line of the agent's stdout into events (an unknown line gives none) */
-  parseLine(line: string): AgentEvent[];
+  /** the command line of a session on a terminal */
+  interactive(task: Omit<AgentTask, "prompt">): AgentCommand;
+  /** a parser for the output of one run of {@linkcode command} */
+  newParser(): AgentOutputParser;
+  /** a parser for the requests of one run (default: its output says enough) */
+  newTrafficParser?(): AgentTrafficParser;
 }

@@ -3,7 +3,13 @@
  *
  * @module
  */
-import type { AgentCommand, AgentSpec, AgentTask } from "../agent_spec.ts";
+import {
+  AGENT_ENV,
+  type AgentCommand,
+  type AgentSpec,
+  type AgentTask,
+  PLACEHOLDER_KEY,
+} from "../agent_spec.ts";
 import { parseLine } from "./events.ts";
 
 const VENDOR = "vendor/x86_64-unknown-linux-musl";
@@ -35,37 +41,35 @@ unbounded_connection_retries = false
 shell_snapshot = false
 `;
 
-function command(task: AgentTask): AgentCommand {
+function settingsOf(task: Omit<AgentTask, "prompt">): string[] {
   const settings = [`model_providers.paddock.base_url=${JSON.stringify(task.gatewayUrl)}`];
   if (task.model !== undefined) settings.push(`model=${JSON.stringify(task.model)}`);
   if (task.idleTimeoutMs !== undefined) {
     settings.push(`model_providers.paddock.stream_idle_timeout_ms=${task.idleTimeoutMs}`);
   }
+  return settings.flatMap((setting) => ["-c", setting]);
+}
+
+const BYPASS = "--dangerously-bypass-approvals-and-sandbox";
+const ENV = { ...AGENT_ENV, PADDOCK_MODEL_KEY: PLACEHOLDER_KEY };
+
+function command(task: AgentTask): AgentCommand {
+  const flags = ["--json", BYPASS, "--skip-git-repo-check", "-C", "/workspace"];
   return {
-    argv: [
-      ...["codex", "exec", "--json", "--dangerously-bypass-approvals-and-sandbox", "--skip-git-repo-check"],
-      ...["-C", "/workspace"],
-      ...settings.flatMap((setting) => ["-c", setting]),
-      ...["--", task.prompt],
-    ],
-    env: {
-      HOME: "/home/agent",
-      USER: "agent",
-      LOGNAME: "agent",
-      SHELL: "/bin/bash",
-      PATH: "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
-      LANG: "C.UTF-8",
-      TERM: "dumb",
-      // Codex wants one; the real key never enters the guest
-      PADDOCK_MODEL_KEY: "the-gateway-adds-the-key",
-    },
+    argv: ["codex", "exec", ...flags, ...settingsOf(task), "--", task.prompt],
+    env: { ...ENV, TERM: "dumb" },
   };
+}
+
+function interactive(task: Omit<AgentTask, "prompt">): AgentCommand {
+  return { argv: ["codex", BYPASS, "-C", "/workspace", ...settingsOf(task)], env: ENV };
 }
 
 /** Codex 0.169.0, statically linked. */
 export const spec: AgentSpec = {
   name: "codex",
   title: "Codex",
+  version: "0.169.0",
   npm: [{
     name: "@openai/codex",
     version: "0.169.0-linux-x64",
@@ -78,6 +82,8 @@ export const spec: AgentSpec = {
       { from: `${VENDOR}/codex-path/rg`, to: "/usr/local/bin/rg", mode: 0o755 },
     ],
   }],
+  debs: { alpine: [], debian: [] },
+  links: {},
   textFiles: [{ to: "/etc/codex/config.toml", mode: 0o644, content: CONFIG }],
   memoryMib: 1024,
   model: {
@@ -87,5 +93,6 @@ export const spec: AgentSpec = {
     paths: [{ method: "POST", path: "/responses" }],
   },
   command,
-  parseLine,
+  interactive,
+  newParser: () => ({ line: parseLine, end: () => [] }),
 };

@@ -5,8 +5,7 @@
  * @module
  */
 import type { AgentEvent } from "../agent_spec.ts";
-
-type Json = Readonly<Record<string, unknown>>;
+import { type Json, list, number, object, parseObject, readable, string } from "../json.ts";
 
 /** Turns one line of Codex's stdout into events. */
 export function parseLine(line: string): AgentEvent[] {
@@ -96,38 +95,4 @@ function usage(counts: Json): AgentEvent {
     cachedTokens: number(counts.cached_input_tokens),
     outputTokens: number(counts.output_tokens),
   };
-}
-
-function parseObject(line: string): Json | undefined {
-  try {
-    const value: unknown = JSON.parse(line);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Json : undefined;
-  } catch {
-    // Codex, or something that it started, printed plain text
-    return undefined;
-  }
-}
-
-function object(value: unknown): Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Json : {};
-}
-
-function list(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
-function string(value: unknown): string {
-  return typeof value === "string" ? value : "";
-}
-
-function number(value: unknown): number {
-  return typeof value === "number" && Number.isFinite(value) ? value : 0;
-}
-
-function readable(value: unknown): string {
-  return typeof value === "string"
-    ? value
-    : value === undefined || value === null
-    ? ""
-    : JSON.stringify(value);
 }

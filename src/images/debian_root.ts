@@ -71,16 +71,26 @@ export async function buildDebianRoot(
   return (await Deno.readTextFile(join(root, "etc/debian_version"))).trim();
 }
 
+/** Adds packages, with what they need beside a base system, to a root. @throws {ImageError} */
+export async function addDebs(
+  cacheDir: string,
+  root: string,
+  packages: readonly string[],
+  options: DebianOptions,
+): Promise<void> {
+  if (packages.length === 0) return;
+  const debs = await fetchDebs(cacheDir, packages, options);
+  await extractDebs(debs.filter((deb: Deb) => !NOT_ON_ALPINE.test(deb.name)), root, options.signal);
+  await removeUnneeded(root);
+}
+
 /** Adds bash, git and the CA certificates to an Alpine root. @throws {ImageError} */
 export async function addToolsToAlpine(
   cacheDir: string,
   root: string,
   options: DebianOptions,
 ): Promise<void> {
-  const debs = (await fetchDebs(cacheDir, EXTRA_PACKAGES, options)).filter((deb: Deb) =>
-    !NOT_ON_ALPINE.test(deb.name)
-  );
-  await extractDebs(debs, root, options.signal);
+  await addDebs(cacheDir, root, EXTRA_PACKAGES, options);
   await linkIfMissing(
     root,
     "bin/bash",
@@ -96,6 +106,10 @@ async function linkIfMissing(root: string, path: string, target: string): Promis
 /** What the packages' scripts would have done that matters here. */
 async function finish(root: string): Promise<void> {
   await writeCertificates(root);
+  await removeUnneeded(root);
+}
+
+async function removeUnneeded(root: string): Promise<void> {
   for (const path of UNNEEDED) {
     if (await exists(join(root, path))) await Deno.remove(join(root, path), { recursive: true });
   }

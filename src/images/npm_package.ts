@@ -96,7 +96,7 @@ async function pack(work: string, wanted: NpmPackage, options: NpmOptions): Prom
       signal: options.signal,
     });
   } catch (error) {
-    throw explain(error, wanted);
+    throw explainNpm(error, `${wanted.name}@${wanted.version}`);
   } finally {
     clearInterval(timer);
   }
@@ -110,9 +110,9 @@ async function pack(work: string, wanted: NpmPackage, options: NpmOptions): Prom
   );
 }
 
-function explain(error: unknown, wanted: NpmPackage): unknown {
+/** What npm's failure means, as an error that says what to do; `name` is what it was to fetch. */
+export function explainNpm(error: unknown, name: string): unknown {
   if (!(error instanceof ImageError) || error.code !== "command_failed") return error;
-  const name = `${wanted.name}@${wanted.version}`;
   const code = /npm error code (\S+)/i.exec(error.output)?.[1] ?? "";
   if (/^(E404|ETARGET|ENOVERSIONS)$/.test(code)) {
     return new ImageError(

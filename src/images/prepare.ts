@@ -4,7 +4,7 @@
  * @module
  */
 import { join, relative } from "node:path";
-import { addToolsToAlpine, buildDebianRoot, unpackTarball } from "./debian_root.ts";
+import { addDebs, addToolsToAlpine, buildDebianRoot, unpackTarball } from "./debian_root.ts";
 import { type AlpineTarball, downloadAlpine, givenAlpine } from "./alpine.ts";
 import { addAlpinePackages } from "./apk.ts";
 import { buildOnce, exists } from "./build_once.ts";
@@ -18,6 +18,7 @@ import { findImage, type IndexEntry, recordImage } from "./image_index.ts";
 import { type GuestKernel, kernelKey, prepareKernel } from "./kernel.ts";
 import { prepareMonitor } from "./monitor_code.ts";
 import { fetchNpmPackage, type NpmPackage, unpackNpmFiles } from "./npm_package.ts";
+import { installNpmTree, type NpmTree, npmTreeKey } from "./npm_tree.ts";
 import { cacheDir, sourceDir } from "./paths.ts";
 import type { OnProgress } from "./progress.ts";
 
@@ -40,7 +41,11 @@ export interface PreparedImage {
 export interface ImageSpec {
   readonly name: string;
   readonly title: string;
+  readonly version: string;
   readonly npm: readonly NpmPackage[];
+  readonly npmTree?: NpmTree;
+  readonly debs: { readonly alpine: readonly string[]; readonly debian: readonly string[] };
+  readonly links: Readonly<Record<string, string>>;
   readonly textFiles: readonly { readonly to: string; readonly mode: number; readonly content: string }[];
 }
 
@@ -53,7 +58,7 @@ export interface PrepareOptions {
 }
 
 /** Changes whenever the way of building changes, so that older images are not taken for newer ones. */
-const BUILDER_VERSION = "2";
+const BUILDER_VERSION = "3";
 
 /** Prepares the image of one agent; returns at once when it is in the cache. @throws {ImageError} */
 export async function prepareImage(spec: ImageSpec, options: PrepareOptions): Promise<PreparedImage> {
@@ -78,8 +83,9 @@ export async function prepareImage(spec: ImageSpec, options: PrepareOptions): Pr
 
 async function inputsKey(spec: ImageSpec, alpine: AlpineTarball | undefined): Promise<string> {
   const init = await folderKey(join(sourceDir(), "guest-module/init"));
-  const content = JSON.stringify([spec.npm, spec.textFiles]);
-  return contentKey(BUILDER_VERSION, await kernelKey(), init, content, alpine?.sha256 ?? "any base");
+  const content = JSON.stringify([spec.npm, spec.textFiles, spec.debs, spec.links]);
+  const tree = spec.npmTree === undefined ? "" : await npmTreeKey(spec.npmTree);
+  return contentKey(BUILDER_VERSION, await kernelKey(), init, content, tree, alpine?.sha256 ?? "any base");
 }
 
 function fromEntry(entry: IndexEntry): PreparedImage {
@@ -189,10 +195,13 @@ async function buildDisk(parts: DiskParts): Promise<IndexEntry> {
     for (const [index, wanted] of spec.npm.entries()) {
       await unpackNpmFiles(parts.tarballs[index] ?? "", wanted, root, signal);
     }
+    if (spec.npmTree !== undefined) await installNpmTree(cacheDir(), spec.npmTree, root, signal);
+    await addDebs(cacheDir(), root, spec.debs[alpine === undefined ? "debian" : "alpine"], parts);
     await completeRoot(root, {
       initPath,
       powerModulePath: parts.kernel.powerModulePath,
       textFiles: spec.textFiles,
+      links: spec.links,
     });
     await makeExt4(root, join(temporary, "rootfs.img"), signal);
     await Deno.remove(root, { recursive: true });
@@ -202,7 +211,7 @@ async function buildDisk(parts: DiskParts): Promise<IndexEntry> {
     kernelPath: relative(cacheDir(), parts.kernel.vmlinuxPath),
     kernelVersion: parts.kernel.version,
     rootfsPath: relative(cacheDir(), join(folder, "rootfs.img")),
-    agentVersion: spec.npm[0]?.version ?? "",
+    agentVersion: spec.version,
     imageKey,
     base: alpine === undefined ? "debian" : "alpine",
     baseVersion: (await Deno.readTextFile(join(folder, "base-version"))).trim(),

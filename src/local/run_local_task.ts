@@ -107,7 +107,9 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   signal.throwIfAborted();
   const demo = options.demo ? startModelServer({ requiredKey: DEMO_KEY }) : undefined;
   await using _ = { [Symbol.asyncDispose]: async () => await demo?.close() };
-  const modelUrl = demo === undefined ? access.modelUrl : `${demo.url}/v1`;
+  const modelUrl = demo === undefined
+    ? access.modelUrl
+    : demo.url + new URL(spec.model.baseUrl).pathname.replace(/\/$/, "");
 
   const { id, result } = await followTask(host, {
     ...options,

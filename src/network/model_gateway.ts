@@ -60,6 +60,8 @@ export interface GatewayOptions {
   readonly limits?: Partial<GatewayLimits>;
   /** told once per request, when it is over */
   readonly onDecision: (decision: GatewayDecision) => void;
+  /** given the body of each request that was sent on whole, unless it is compressed or very long (default: nobody) */
+  readonly onRequest?: ((body: Uint8Array) => void) | undefined;
 }
 
 /** A running gateway. */
@@ -71,6 +73,8 @@ export interface ModelGateway {
 /** Longest path and longest reason in a decision, in characters. */
 const MAX_REPORTED_LENGTH = 300;
 const ERROR_HEAD_BYTES = 4096;
+/** Longest request body that is kept for `onRequest`. */
+const MAX_READ_BYTES = 8 * 1024 * 1024;
 
 /** An error as providers write it, so that agents show its message. */
 function errorResponse(status: number, type: string, message: string): Response {
@@ -132,7 +136,14 @@ class Passage {
     const body = this.#request.body === null ? null : meterStream(this.#request.body, {
       maxBytes: this.#limits.requestBytes,
       idleTimeoutMs: this.#limits.idleTimeoutMs,
-      onEnd: (facts) => requestEnd = facts.end,
+      keepBytes: this.#isRead() ? MAX_READ_BYTES : 0,
+      onEnd: (facts) => {
+        requestEnd = facts.end;
+        const { head, byteCount, end } = facts;
+        if (this.#isRead() && end === "complete" && byteCount === head.length) {
+          this.#options.onRequest?.(head);
+        }
+      },
     });
     const waiting = new AbortController();
     const timer = setTimeout(
@@ -156,6 +167,11 @@ class Passage {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #isRead(): boolean {
+    const encoding = this.#request.headers.get("content-encoding") ?? "identity";
+    return this.#options.onRequest !== undefined && encoding === "identity";
   }
 
   #passOn(response: Response, onOver: () => void): Response {

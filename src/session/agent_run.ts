@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { AgentEvent, AgentSpec, AgentTask } from "../../agent-images/agent_spec.ts";
+import type { AgentEvent, AgentOutputParser, AgentSpec, AgentTask } from "../../agent-images/agent_spec.ts";
 import type { GuestClient, GuestExit } from "./guest_client.ts";
 import { LineSplitter } from "./line_splitter.ts";
 import type { TokenUsage } from "./task.ts";
@@ -65,7 +65,7 @@ export interface AgentRunOptions {
 /** What the agent's output amounts to. */
 class OutputReader {
   readonly #splitter = new LineSplitter(MAX_LINE_BYTES, "drop");
-  readonly #spec: AgentSpec;
+  readonly #parser: AgentOutputParser;
   readonly #onEvent: (event: AgentEvent) => void;
   readonly #transcript: Deno.FsFile;
   #transcriptBytes = 0;
@@ -77,7 +77,7 @@ class OutputReader {
   lineCount = 0;
 
   constructor(options: AgentRunOptions, transcript: Deno.FsFile) {
-    this.#spec = options.spec;
+    this.#parser = options.spec.newParser();
     this.#onEvent = options.onEvent;
     this.#transcript = transcript;
   }
@@ -92,6 +92,7 @@ class OutputReader {
 
   async flush(): Promise<void> {
     for (const line of this.#splitter.flush()) await this.#takeLine(line);
+    for (const event of this.#parser.end()) this.#takeEvent(event);
   }
 
   async #takeLine(line: string): Promise<void> {
@@ -100,7 +101,7 @@ class OutputReader {
     this.#transcriptBytes += bytes.length;
     if (this.#transcriptBytes > MAX_TRANSCRIPT_BYTES) this.#isTruncated = true;
     else for (let at = 0; at < bytes.length;) at += await this.#transcript.write(bytes.subarray(at));
-    for (const event of this.#spec.parseLine(line)) this.#takeEvent(event);
+    for (const event of this.#parser.line(line)) this.#takeEvent(event);
   }
 
   #takeEvent(event: AgentEvent): void {

@@ -5,9 +5,12 @@
  */
 
 import type { AgentSpec } from "../../agent-images/agent_spec.ts";
+import { spec as claudeCode } from "../../agent-images/claude-code/agent.ts";
 import { spec as codex } from "../../agent-images/codex/agent.ts";
+import { spec as openclaw } from "../../agent-images/openclaw/agent.ts";
 
-const AGENTS: ReadonlyMap<string, AgentSpec> = new Map([codex].map((spec) => [spec.name, spec]));
+const SPECS = [codex, claudeCode, openclaw];
+const AGENTS: ReadonlyMap<string, AgentSpec> = new Map(SPECS.map((spec) => [spec.name, spec]));
 
 /** Names of all agents. */
 export const AGENT_NAMES: readonly string[] = [...AGENTS.keys()];

@@ -7,6 +7,7 @@
 
 import { join } from "node:path";
 import type { AgentSpec } from "../../agent-images/agent_spec.ts";
+import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
@@ -131,9 +132,20 @@ class TaskRun {
         this.#modelRequests[decision.action] += 1;
         onEvent({ type: "gateway", decision });
       },
+      onModelRequest: this.#readTraffic(),
       onPhase: (phase, ms) => this.#phaseOver(phase, ms),
       signal,
     });
+  }
+
+  /** For agents that say nothing while they run: what they ask their model says it. */
+  #readTraffic(): ((body: Uint8Array) => void) | undefined {
+    const parser = this.#options.spec.newTrafficParser?.();
+    if (parser === undefined) return undefined;
+    return (body) => {
+      const events = parser.request(parseObject(new TextDecoder().decode(body)));
+      for (const event of events) this.#options.onEvent({ type: "agent", event });
+    };
   }
 
   async #putWorkspace(session: Session): Promise<void> {
@@ -152,6 +164,7 @@ class TaskRun {
       task: {
         prompt,
         gatewayUrl: GATEWAY_URL,
+        timeoutMs,
         ...(model === undefined ? {} : { model }),
         ...(modelIdleTimeoutMs === undefined ? {} : { idleTimeoutMs: modelIdleTimeoutMs }),
       },

@@ -45,6 +45,8 @@ export interface SessionOptions {
   readonly upstream: GatewayUpstream;
   readonly gatewayLimits?: Partial<GatewayLimits>;
   readonly onGateway: (decision: GatewayDecision) => void;
+  /** given the bodies of the agent's requests to its model (default: nobody) */
+  readonly onModelRequest?: ((body: Uint8Array) => void) | undefined;
   /** told when a step of the start begins and ends */
   readonly onPhase: (phase: "network" | "vm_start" | "boot", ms: number) => void;
   readonly signal: AbortSignal;
@@ -159,6 +161,7 @@ export class Session implements AsyncDisposable {
       upstream: options.upstream,
       ...(options.gatewayLimits === undefined ? {} : { limits: options.gatewayLimits }),
       onDecision: options.onGateway,
+      onRequest: options.onModelRequest,
     });
     stack.defer(() => gateway.close());
     await startRelay(network, gatewayPath);

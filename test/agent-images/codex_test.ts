@@ -3,7 +3,8 @@ import type { AgentEvent } from "../../agent-images/agent_spec.ts";
 import { spec } from "../../agent-images/codex/agent.ts";
 
 function events(...lines: readonly unknown[]): AgentEvent[] {
-  return lines.flatMap((line) => spec.parseLine(typeof line === "string" ? line : JSON.stringify(line)));
+  const parser = spec.newParser();
+  return lines.flatMap((line) => parser.line(typeof line === "string" ? line : JSON.stringify(line)));
 }
 
 Deno.test("a run with one command gives its message, call, result, usage and end", () => {
@@ -118,6 +119,7 @@ Deno.test("the command quotes what the user gives and holds no key", () => {
   const { argv, env } = spec.command({
     prompt: '--help "x"',
     gatewayUrl: "http://172.30.0.1:8080",
+    timeoutMs: 60_000,
     model: 'a"b',
   });
   assert.deepEqual(argv.slice(-2), ["--", '--help "x"']);

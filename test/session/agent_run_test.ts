@@ -42,7 +42,7 @@ async function runWith(behaviour: Behaviour, change: Partial<AgentRunOptions> = 
   const facts = await runAgent({
     guest: { exec },
     spec: codex,
-    task: { prompt: "do it", gatewayUrl: "http://gateway" },
+    task: { prompt: "do it", gatewayUrl: "http://gateway", timeoutMs: 60_000 },
     timeoutMs: 5000,
     termGraceMs: 50,
     signal: new AbortController().signal,
@@ -132,7 +132,10 @@ Deno.test("runAgent() survives an agent that prints one line without end", async
 Deno.test("runAgent() keeps the first fatal error", async () => {
   const failing: AgentSpec = {
     ...codex,
-    parseLine: (line) => [{ type: "error", message: line, fatal: line !== "warning" }],
+    newParser: () => ({
+      line: (line) => [{ type: "error", message: line, fatal: line !== "warning" }],
+      end: () => [],
+    }),
   };
   const { facts } = await runWith(async (command) => {
     await say(command, "warning\nfirst\nsecond\n");

@@ -93,3 +93,48 @@ Deno.test("routePath() takes script and fault off the path", () => {
   assert.deepEqual(routed, { script, fault: { kind: "cut", status: 0, fromTurn: 0 }, path: "/v1/responses" });
   assert.throws(() => routePath("/fault/nonsense/v1"), RangeError);
 });
+
+async function post(url: string, body: unknown): Promise<Response> {
+  return await fetch(url, { method: "POST", body: JSON.stringify(body), headers: { "x-api-key": "k" } });
+}
+
+/** The data of a stream's events. */
+async function eventsOf(response: Response): Promise<Record<string, unknown>[]> {
+  const lines = (await response.text()).split("\n").filter((line) => line.startsWith("data: {"));
+  return lines.map((line) => JSON.parse(line.slice("data: ".length)));
+}
+
+Deno.test("the model speaks Messages: a call of Bash, then its final text, streamed or not", async () => {
+  const server = startModelServer({ requiredKey: "k", script: { commands: ["ls"], finalText: "listed" } });
+  const url = `${server.url}/v1/messages?beta=true`;
+  const tools = [{ name: "Read" }, { name: "Bash" }];
+  const user = { role: "user", content: "do it" };
+  const events = await eventsOf(await post(url, { model: "m", stream: true, tools, messages: [user] }));
+  const input = events.map(({ delta }) =>
+    (delta as { partial_json?: string } | undefined)?.partial_json ?? ""
+  );
+  assert.equal(JSON.parse(input.join("")).command, "ls");
+  assert.deepEqual([events[0]?.type, events.at(-1)?.type], ["message_start", "message_stop"]);
+  const result = { role: "user", content: [{ type: "tool_result", tool_use_id: "t", content: "x" }] };
+  const messages = [user, { role: "assistant", content: [] }, result];
+  const plain = await (await post(url, { model: "m", tools, messages })).json();
+  assert.deepEqual(plain.content, [{ type: "text", text: "listed" }]);
+  await server.close();
+});
+
+Deno.test("the model speaks Chat Completions: a call of exec, then its final text", async () => {
+  const server = startModelServer({ script: { commands: ["ls"], finalText: "listed" } });
+  const url = `${server.url}/v1/chat/completions`;
+  const tools = [{ type: "function", function: { name: "exec" } }];
+  const user = { role: "user", content: "do it" };
+  const events = await eventsOf(await post(url, { model: "m", stream: true, tools, messages: [user] }));
+  const calls = events.flatMap((event) =>
+    (event.choices as { delta: { tool_calls?: unknown[] } }[])
+      .flatMap(({ delta }) => delta.tool_calls ?? [])
+  ) as { function: { arguments: string } }[];
+  assert.deepEqual(calls.map((call) => JSON.parse(call.function.arguments)), [{ command: "ls" }]);
+  const messages = [user, { role: "assistant" }, { role: "tool", content: "x" }];
+  const plain = await (await post(url, { model: "m", tools, messages })).json();
+  assert.equal(plain.choices[0].message.content, "listed");
+  await server.close();
+});

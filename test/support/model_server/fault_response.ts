@@ -4,7 +4,7 @@
  * @module
  */
 
-import { encodeEvent, failedEvent, type StreamEvent } from "./responses_stream.ts";
+import type { Answer, Dialect } from "./dialect.ts";
 import type { Fault } from "./script.ts";
 
 /** Events that still arrive before a cut or a silence. */
@@ -21,10 +21,10 @@ const STATUS_MESSAGES: Readonly<Record<number, string>> = {
   503: "The server is overloaded (scripted)",
 };
 
-function statusResponse(status: number): Response {
-  const message = STATUS_MESSAGES[status] ?? `Scripted status ${status}`;
-  const body = { error: { message, type: "scripted_error", param: null, code: `scripted_${status}` } };
-  return Response.json(body, { status });
+function statusResponse(status: number, dialect: Dialect): Response {
+  return Response.json(dialect.error(status, STATUS_MESSAGES[status] ?? `Scripted status ${status}`), {
+    status,
+  });
 }
 
 function delay(ms: number, signal: AbortSignal): Promise<void> {
@@ -45,7 +45,7 @@ class CutError extends Error {
 }
 
 async function* faultyEvents(
-  events: readonly StreamEvent[],
+  { events, failure }: Answer,
   options: { fault: Fault | undefined; signal: AbortSignal },
 ): AsyncGenerator<Uint8Array> {
   const { fault, signal } = options;
@@ -55,12 +55,12 @@ async function* faultyEvents(
       if (fault.kind === "cut") throw new CutError("Cut on purpose");
       if (fault.kind === "silent") await new Promise<void>((resolve) => onAbort(signal, resolve));
       if (fault.kind === "failed") {
-        yield encodeEvent(failedEvent());
+        yield failure;
         return;
       }
     }
     if (fault?.kind === "slow") await delay(SLOW_DELAY_MS, signal);
-    yield encodeEvent(event);
+    yield event;
     // An empty wait lets each event go out in a chunk of its own, as from a real provider.
     await delay(0, signal);
   }
@@ -71,15 +71,21 @@ function onAbort(signal: AbortSignal, run: () => void): void {
   else signal.addEventListener("abort", run, { once: true });
 }
 
-/** The response for `events`; `signal` ends a silent stream when the server closes. */
+/** The response for an answer; `signal` ends a silent stream when the server closes. */
 export function respond(
-  events: readonly StreamEvent[],
-  options: { fault: Fault | undefined; signal: AbortSignal },
+  answer: Answer,
+  options: {
+    readonly dialect: Dialect;
+    readonly isPlain: boolean;
+    readonly fault: Fault | undefined;
+    readonly signal: AbortSignal;
+  },
 ): Response {
-  const { fault } = options;
-  if (fault?.kind === "status") return statusResponse(fault.status);
+  const { fault, dialect, isPlain } = options;
+  if (fault?.kind === "status") return statusResponse(fault.status, dialect);
+  if (isPlain && fault === undefined) return Response.json(answer.plain);
   const gone = new AbortController();
-  const source = faultyEvents(events, { fault, signal: AbortSignal.any([options.signal, gone.signal]) });
+  const source = faultyEvents(answer, { fault, signal: AbortSignal.any([options.signal, gone.signal]) });
   const body = new ReadableStream<Uint8Array>({
     async pull(controller): Promise<void> {
       try {

@@ -1,15 +1,16 @@
 /**
- * A scripted stand-in for a model provider that speaks the OpenAI Responses protocol over HTTP, so that the
- * real agents can be driven without a key. `sandbox run --demo` uses it, and so do the tests, which also use
+ * A scripted stand-in for model providers: speaks OpenAI's Responses and Chat Completions and Anthropic's Messages over
+ * HTTP, so that the real agents can be driven without a key. `sandbox run --demo` uses it, and so do the tests, which also use
  * its faults and its log of requests.
  *
  * @module
  */
 
-import { parseConversation } from "./conversation.ts";
+import { chat } from "./chat.ts";
 import { respond } from "./fault_response.ts";
+import { messages } from "./messages.ts";
 import { decodeBody } from "./request_body.ts";
-import { answerEvents } from "./responses_stream.ts";
+import { responses } from "./responses.ts";
 import { DEFAULT_SCRIPT, routePath, type Script } from "./script.ts";
 
 /** One request as it arrived. */
@@ -25,7 +26,7 @@ export interface LoggedRequest {
 export interface ModelServerOptions {
   /** script of requests that name none in their URL (default: writes hello.txt) */
   readonly script?: Script;
-  /** key that requests must carry as a bearer token (default: any) */
+  /** key that requests must carry, as a bearer token or in `x-api-key` (default: any) */
   readonly requiredKey?: string;
   /** TCP port (default: any free one) */
   readonly port?: number;
@@ -39,6 +40,13 @@ export interface ModelServer {
   readonly requests: readonly LoggedRequest[];
   /** Ends all streams and stops listening. */
   close(): Promise<void>;
+}
+
+const DIALECTS = [responses, messages, chat];
+
+/** Whether a request carries the key, the way that one of the providers wants it. */
+function hasKey({ headers }: Request, key: string): boolean {
+  return headers.get("authorization") === `Bearer ${key}` || headers.get("x-api-key") === key;
 }
 
 function errorResponse(status: number, message: string): Response {
@@ -59,19 +67,20 @@ async function handle(
 
   // Agents try a websocket first and fall back to POST at once on this status, but not on others.
   if (request.headers.get("upgrade") !== null) return errorResponse(426, "Upgrade is not supported");
-  if (!route.path.endsWith("/responses")) return errorResponse(404, `No such path: ${route.path}`);
+  const dialect = DIALECTS.find(({ pathEnd }) => route.path.endsWith(pathEnd));
+  if (dialect === undefined) return errorResponse(404, `No such path: ${route.path}`);
   if (request.method !== "POST") return errorResponse(405, "Method not allowed");
   const { requiredKey } = settings;
-  if (requiredKey !== undefined && request.headers.get("authorization") !== `Bearer ${requiredKey}`) {
-    return errorResponse(401, "Incorrect API key provided");
+  if (requiredKey !== undefined && !hasKey(request, requiredKey)) {
+    return Response.json(dialect.error(401, "Incorrect API key provided"), { status: 401 });
   }
 
-  const conversation = parseConversation(JSON.parse(body));
-  const fault = route.fault !== undefined && conversation.toolResultCount >= route.fault.fromTurn
+  const turn = dialect.read(JSON.parse(body));
+  const fault = route.fault !== undefined && turn.toolResultCount >= route.fault.fromTurn
     ? route.fault
     : undefined;
-  const events = answerEvents(conversation, route.script ?? settings.script ?? DEFAULT_SCRIPT);
-  return respond(events, { fault, signal: options.signal });
+  const answer = turn.answer(route.script ?? settings.script ?? DEFAULT_SCRIPT);
+  return respond(answer, { dialect, isPlain: turn.isPlain, fault, signal: options.signal });
 }
 
 /** Starts a model server on the loopback interface. */
