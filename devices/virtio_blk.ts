@@ -145,10 +145,6 @@ export class VirtioBlk implements VirtioDevice {
 
   activate({ queues }: ActiveContext): void {
     this.#queues = queues;
-    queues.forEach((_, index) => {
-      // One round serves all that fits into the ring; the next one finds it empty and asks for notifications.
-      if (this.notify(index)) this.notify(index);
-    });
   }
 
   notify(queueIndex: number): boolean {
