@@ -157,7 +157,7 @@ export class VirtioBlk implements VirtioDevice {
 
   /** The time that `wakeIn` was asked for is over. */
   resume(): void {
-    this.#gate.reopen(() => this.#queues.map((_, index) => this.notify(index)));
+    this.#gate.reopen(this.#queues.length, (queueIndex) => this.notify(queueIndex));
   }
 
   /** Tells the driver of requests that ended since the last notification. */

@@ -59,8 +59,6 @@ export class VirtioNet implements VirtioDevice {
   /** pairs that the driver knows of */
   #pairCount = 1;
   #control: DeviceQueue | undefined;
-  /** the queue that is served first after a wait */
-  #turn = 0;
   #configChanged: () => void = () => {};
 
   constructor(backend: NetBackend, options: NetOptions) {
@@ -120,12 +118,7 @@ export class VirtioNet implements VirtioDevice {
 
   /** The time that `wakeIn` was asked for is over. */
   resume(): void {
-    // Each time another queue is the first, or one that never ends would have all of the rate.
-    const queueCount = 2 * this.#pairCount;
-    const first = this.#turn++;
-    this.#link.gate.reopen(() =>
-      Array.from({ length: queueCount }, (_, index) => this.notify((first + index) % queueCount))
-    );
+    this.#link.gate.reopen(2 * this.#pairCount, (queueIndex) => this.notify(queueIndex));
   }
 
   /** Plugs the cable in or out, and tells the driver (§5.1.4.1). */

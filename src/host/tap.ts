@@ -50,7 +50,8 @@ export class Tap implements Disposable {
   /**
    * Opens the TAP device `name`, which is made if it does not exist. Only its first queue is in use.
    *
-   * @throws {SysError} EPERM without the right to do so, EBUSY if another program has it
+   * @throws {SysError} EPERM without the right to do so, EBUSY if another program has it (a device that was made with
+   *   `multi_queue` is shared then: whoever makes one for several VMs must not do so)
    */
   constructor(name: string, options: TapOptions) {
     using opened = new DisposableStack();
