@@ -70,6 +70,8 @@ export class RateGate {
   readonly #limiter: RateLimiter | undefined;
   readonly #wakeIn: (delayMs: number) => void;
   #closed = false;
+  /** the queue that is served first the next time */
+  #turn = 0;
 
   /** Without a limiter it is always open. `wakeIn` has the device woken in that many `ms`, which then calls {@linkcode reopen}. */
   constructor(limiter: RateLimiter | undefined, wakeIn: (delayMs: number) => void = () => {}) {
@@ -97,9 +99,14 @@ export class RateGate {
     this.#limiter?.charge(sizeBytes);
   }
 
-  /** The time that was asked for is over: `work` goes on, and returns for each queue whether more is left. */
-  reopen(work: () => readonly boolean[]): void {
+  /**
+   * The time that was asked for is over: `serve` goes on with each queue, and returns whether more is left in it. Each time
+   * another queue is the first, or one that never ends would have all of the rate.
+   */
+  reopen(queueCount: number, serve: (queueIndex: number) => boolean): void {
     this.#closed = false;
-    if (work().includes(true)) this.#wakeIn(0);
+    const first = this.#turn++;
+    const left = Array.from({ length: queueCount }, (_, index) => serve((first + index) % queueCount));
+    if (left.includes(true)) this.#wakeIn(0);
   }
 }

@@ -55,7 +55,6 @@ export class VirtioBalloon implements VirtioDevice {
 
   activate({ queues }: ActiveContext): void {
     this.#queues = queues;
-    queues.forEach((_, index) => this.notify(index));
   }
 
   notify(queueIndex: number): boolean {

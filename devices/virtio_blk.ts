@@ -145,10 +145,6 @@ export class VirtioBlk implements VirtioDevice {
 
   activate({ queues }: ActiveContext): void {
     this.#queues = queues;
-    queues.forEach((_, index) => {
-      // One round serves all that fits into the ring; the next one finds it empty and asks for notifications.
-      if (this.notify(index)) this.notify(index);
-    });
   }
 
   notify(queueIndex: number): boolean {
@@ -161,7 +157,7 @@ export class VirtioBlk implements VirtioDevice {
 
   /** The time that `wakeIn` was asked for is over. */
   resume(): void {
-    this.#gate.reopen(() => this.#queues.map((_, index) => this.notify(index)));
+    this.#gate.reopen(this.#queues.length, (queueIndex) => this.notify(queueIndex));
   }
 
   /** Tells the driver of requests that ended since the last notification. */

@@ -66,8 +66,6 @@ export class VirtioConsole implements VirtioDevice {
     this.#toHost = queues[TRANSMIT];
     this.#configChanged = configChanged;
     this.#announced = this.#sizeText();
-    // One round serves all that fits into the rings; the next one finds them empty and asks for notifications.
-    if (this.pump()) this.pump();
   }
 
   notify(queueIndex: number): boolean {

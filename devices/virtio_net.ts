@@ -1,10 +1,10 @@
 /**
- * virtio network device (virtio 1.2 §5.1): one receive and one transmit queue over a packet backend whose packets
- * carry the same header (a TAP with IFF_VNET_HDR), so that packets are never touched in JavaScript.
+ * virtio network device (virtio 1.2 §5.1): pairs of a receive and a transmit queue, and with more than one pair a control
+ * queue, over a packet backend whose packets carry the same header (a TAP with IFF_VNET_HDR).
  *
  * The guest controls the frames and the headers before them; the host's kernel parses both, as for any TAP. A frame
- * longer than {@linkcode MAX_FRAME_BYTES} is dropped here. What the guest may be sent (packets without checksums, or
- * of several segments) is what it negotiated.
+ * longer than `MAX_FRAME_BYTES` is dropped here. What the guest may be sent (packets without checksums, or of several
+ * segments) is what it negotiated; over how many pairs, what it asked for on the control queue (`net_control.ts`).
  *
  * @module
  */
@@ -12,62 +12,25 @@
 import { VIRTIO_ID_NET } from "../src/virtio/abi.ts";
 import type { ActiveContext, VirtioDevice } from "../src/virtio/device.ts";
 import type { DeviceQueue } from "../src/virtio/device_queue.ts";
+import { type NetCommand, parseNetCommand, VIRTIO_NET_ERR, VIRTIO_NET_OK } from "./net_control.ts";
+import * as net from "./net_features.ts";
+import { NET_QUEUE_SIZE, type NetLink, NetQueuePair, type PacketQueue } from "./net_queue_pair.ts";
 import { RateGate, type RateLimiter } from "./rate_limiter.ts";
-import { ReceiveBuffers } from "./receive_buffers.ts";
 
-// linux/virtio_net.h
-export const VIRTIO_NET_F_CSUM = 1n << 0n;
-export const VIRTIO_NET_F_GUEST_CSUM = 1n << 1n;
-export const VIRTIO_NET_F_MTU = 1n << 3n;
-export const VIRTIO_NET_F_MAC = 1n << 5n;
-export const VIRTIO_NET_F_GUEST_TSO4 = 1n << 7n;
-export const VIRTIO_NET_F_GUEST_TSO6 = 1n << 8n;
-export const VIRTIO_NET_F_GUEST_ECN = 1n << 9n;
-export const VIRTIO_NET_F_GUEST_UFO = 1n << 10n;
-export const VIRTIO_NET_F_HOST_TSO4 = 1n << 11n;
-export const VIRTIO_NET_F_HOST_TSO6 = 1n << 12n;
-export const VIRTIO_NET_F_HOST_ECN = 1n << 13n;
-export const VIRTIO_NET_F_HOST_UFO = 1n << 14n;
-export const VIRTIO_NET_F_MRG_RXBUF = 1n << 15n;
-export const VIRTIO_NET_F_STATUS = 1n << 16n;
 const VIRTIO_NET_S_LINK_UP = 1;
+/** Each command may have the host's kernel do a lot: few at once. */
+const CONTROL_QUEUE_SIZE = 16;
 
-/** `struct virtio_net_hdr_v1`: always there, with num_buffers, under VERSION_1 (§5.1.6.1) */
-export const NET_HEADER_BYTES = 12;
-/** A 64 KiB segment for the host to cut, with its link header. */
-const MAX_FRAME_BYTES = NET_HEADER_BYTES + 14 + 65_535;
-/** A frame for a guest that takes no segments: the largest that links carry ("jumbo"), with its link header. */
-const MAX_WHOLE_FRAME_BYTES = NET_HEADER_BYTES + 18 + 9000;
-/** With these the guest may be sent what is longer than a frame. */
-const SEGMENTS = VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_NET_F_GUEST_TSO6 | VIRTIO_NET_F_GUEST_UFO;
-const QUEUE_SIZE = 256;
-const RECEIVE = 0;
-const TRANSMIT = 1;
-
-/** What a packet for the guest may leave to it; the numbers are those of linux/if_tun.h (TUN_F_…). */
-export const OFFLOAD = { csum: 1, tso4: 2, tso6: 4, ecn: 8, ufo: 16 } as const;
-
-/** Each offload: the feature with which the guest takes it, and that with which the host does. */
-const OFFLOAD_FEATURES = [
-  { flag: OFFLOAD.csum, guest: VIRTIO_NET_F_GUEST_CSUM, host: VIRTIO_NET_F_CSUM },
-  { flag: OFFLOAD.tso4, guest: VIRTIO_NET_F_GUEST_TSO4, host: VIRTIO_NET_F_HOST_TSO4 },
-  { flag: OFFLOAD.tso6, guest: VIRTIO_NET_F_GUEST_TSO6, host: VIRTIO_NET_F_HOST_TSO6 },
-  { flag: OFFLOAD.ecn, guest: VIRTIO_NET_F_GUEST_ECN, host: VIRTIO_NET_F_HOST_ECN },
-  { flag: OFFLOAD.ufo, guest: VIRTIO_NET_F_GUEST_UFO, host: VIRTIO_NET_F_HOST_UFO },
-] as const;
-
-/** Where packets go and come from, each with its {@linkcode NET_HEADER_BYTES} header in front. */
-export interface PacketBackend {
-  /** bits of {@linkcode OFFLOAD} that the host can do */
+/** The host's end of the link. */
+export interface NetBackend {
+  /** bits of {@linkcode net.OFFLOAD} that the host can do */
   readonly offloads: number;
-  /** says which of them packets for the guest may need */
+  /** one for each pair of queues: the first is always in use */
+  readonly queues: readonly PacketQueue[];
+  /** says which offloads packets for the guest may need */
   setOffloads(offloads: number): void;
-  /** fills `views` with the next packet; its length, or `undefined` if none waits */
-  receive(views: Uint8Array<ArrayBuffer>[]): number | undefined;
-  /** sends one packet; what the host cannot take is dropped, as on a wire */
-  send(views: Uint8Array<ArrayBuffer>[]): void;
-  /** whether to tell the device of packets that wait */
-  wantPackets(wanted: boolean): void;
+  /** spreads packets for the guest over the first `count` queues and no others; false if the host cannot */
+  useQueues(count: number): boolean;
 }
 
 /** How a network device is offered. */
@@ -86,117 +49,122 @@ export interface NetOptions {
 export class VirtioNet implements VirtioDevice {
   readonly deviceId = VIRTIO_ID_NET;
   readonly features: bigint;
-  readonly queueSizes: readonly number[] = [QUEUE_SIZE, QUEUE_SIZE];
-  readonly #backend: PacketBackend;
+  readonly queueSizes: readonly number[];
+  readonly #backend: NetBackend;
   readonly #options: NetOptions;
-  readonly #gate: RateGate;
-  #toGuest: DeviceQueue | undefined;
-  #buffers: ReceiveBuffers | undefined;
-  #toHost: DeviceQueue | undefined;
+  readonly #link: NetLink;
+  readonly #pairs: readonly NetQueuePair[];
+  /** pairs that packets for the guest go through */
+  #pairsInUse = 1;
+  /** pairs that the driver knows of */
+  #pairCount = 1;
+  #control: DeviceQueue | undefined;
   #configChanged: () => void = () => {};
-  #linkUp = true;
 
-  constructor(backend: PacketBackend, options: NetOptions) {
+  constructor(backend: NetBackend, options: NetOptions) {
     this.#backend = backend;
     this.#options = options;
-    this.#gate = new RateGate(options.limiter, options.wakeIn);
-    const offloads = OFFLOAD_FEATURES.filter(({ flag }) => (backend.offloads & flag) !== 0)
-      .reduce((features, { guest, host }) => features | guest | host, 0n);
-    this.features = VIRTIO_NET_F_MAC | VIRTIO_NET_F_STATUS | VIRTIO_NET_F_MRG_RXBUF | offloads |
-      (options.mtu === undefined ? 0n : VIRTIO_NET_F_MTU);
+    this.#link = { gate: new RateGate(options.limiter, options.wakeIn), up: true };
+    this.#pairs = backend.queues.map((queue) => new NetQueuePair(queue, this.#link));
+    const packetQueues = this.#pairs.flatMap(() => [NET_QUEUE_SIZE, NET_QUEUE_SIZE]);
+    const hasControl = this.#pairs.length > 1;
+    this.queueSizes = hasControl ? [...packetQueues, CONTROL_QUEUE_SIZE] : packetQueues;
+    this.features = net.VIRTIO_NET_F_MAC | net.VIRTIO_NET_F_STATUS | net.VIRTIO_NET_F_MRG_RXBUF |
+      net.offloadFeatures(backend.offloads) |
+      (hasControl ? net.VIRTIO_NET_F_CTRL_VQ | net.VIRTIO_NET_F_MQ : 0n) |
+      (options.mtu === undefined ? 0n : net.VIRTIO_NET_F_MTU);
   }
 
   /** `struct virtio_net_config`, §5.1.4 */
   config(): Uint8Array {
     const view = new DataView(new ArrayBuffer(12));
     new Uint8Array(view.buffer).set(this.#options.mac);
-    view.setUint16(6, this.#linkUp ? VIRTIO_NET_S_LINK_UP : 0, true);
+    view.setUint16(6, this.#link.up ? VIRTIO_NET_S_LINK_UP : 0, true);
+    view.setUint16(8, this.#pairs.length > 1 ? this.#pairs.length : 0, true); // max_virtqueue_pairs
     view.setUint16(10, this.#options.mtu ?? 0, true);
     return new Uint8Array(view.buffer);
   }
 
   activate({ features, queues, configChanged }: ActiveContext): void {
     this.#configChanged = configChanged;
-    this.#backend.setOffloads(guestOffloads(features));
-    const toGuest = queues[RECEIVE];
-    this.#toGuest = toGuest;
-    const mergeable = (features & VIRTIO_NET_F_MRG_RXBUF) !== 0n;
-    const longestBytes = (features & SEGMENTS) === 0n ? MAX_WHOLE_FRAME_BYTES : MAX_FRAME_BYTES;
-    this.#buffers = toGuest && new ReceiveBuffers(toGuest, mergeable, longestBytes);
-    this.#toHost = queues[TRANSMIT];
-    this.receivePackets();
-    this.notify(TRANSMIT);
+    this.#backend.setOffloads(net.guestOffloads(features));
+    // §5.1.3.1: many pairs need the control queue, which comes behind all pairs that the driver knows of (§5.1.2).
+    const hasControl = (features & net.VIRTIO_NET_F_CTRL_VQ) !== 0n;
+    this.#pairCount = hasControl && (features & net.VIRTIO_NET_F_MQ) !== 0n ? this.#pairs.length : 1;
+    this.#control = hasControl ? queues[2 * this.#pairCount] : undefined;
+    const mergeable = (features & net.VIRTIO_NET_F_MRG_RXBUF) !== 0n;
+    const longestBytes = net.longestForGuest(features);
+    this.#pairs.slice(0, this.#pairCount).forEach((pair, index) => {
+      pair.start({ toGuest: queues[2 * index], toHost: queues[2 * index + 1], mergeable, longestBytes });
+    });
   }
 
   notify(queueIndex: number): boolean {
-    if (queueIndex === RECEIVE) return this.receivePackets();
-    const left = this.#toHost?.drainLater(({ reader }, giveBack) => {
-      const sizeBytes = reader.availableBytes;
-      if (sizeBytes > NET_HEADER_BYTES && sizeBytes <= MAX_FRAME_BYTES && this.#linkUp) {
-        this.#gate.charge(sizeBytes - NET_HEADER_BYTES);
-        this.#backend.send(reader.views(sizeBytes));
-      }
-      giveBack();
-    }, () => this.#gate.mayStart()) ?? false;
-    return left && !this.#gate.closed;
-  }
-
-  /** Moves waiting packets into the guest, until one of the two sides has no more. Returns true if packets are left. */
-  receivePackets(): boolean {
-    const buffers = this.#buffers;
-    if (buffers === undefined || !this.#gate.mayStart()) {
-      this.#backend.wantPackets(false);
+    const pairIndex = Math.floor(queueIndex / 2);
+    if (pairIndex >= this.#pairCount) return queueIndex === 2 * this.#pairCount && this.#serveControl();
+    if (queueIndex % 2 === 0) {
+      this.receivePackets(pairIndex);
       return false;
     }
-    try {
-      for (let left = QUEUE_SIZE; left > 0 && this.#gate.mayStart(); left--) {
-        const views = buffers.views();
-        if (views === undefined) {
-          // Out of buffers: packets wait in the backend until the driver notifies of more.
-          this.#backend.wantPackets(false);
-          return false;
-        }
-        const sizeBytes = this.#backend.receive(views);
-        if (sizeBytes === undefined) {
-          this.#backend.wantPackets(true);
-          return false;
-        }
-        if (!this.#linkUp) continue; // lost, as on a cable that is not plugged in
-        this.#gate.charge(sizeBytes - NET_HEADER_BYTES);
-        buffers.commit(sizeBytes);
-      }
-      return !this.#gate.closed;
-    } finally {
-      this.#toGuest?.flush();
-    }
+    // What the driver left in a pair that it stopped using goes out nevertheless.
+    const packets = this.#backend.queues[pairIndex < this.#pairsInUse ? pairIndex : 0];
+    return this.#pairs[pairIndex]?.send(packets) ?? false;
+  }
+
+  /** Moves packets that wait in a queue of the backend into the guest. */
+  receivePackets(pairIndex: number): void {
+    if (pairIndex < this.#pairsInUse) this.#pairs[pairIndex]?.receive();
   }
 
   /** The time that `wakeIn` was asked for is over. */
   resume(): void {
-    this.#gate.reopen(() => [this.receivePackets(), this.notify(TRANSMIT)]);
+    this.#link.gate.reopen(2 * this.#pairCount, (queueIndex) => this.notify(queueIndex));
   }
 
   /** Plugs the cable in or out, and tells the driver (§5.1.4.1). */
   setLink(up: boolean): void {
-    if (up === this.#linkUp) return;
-    this.#linkUp = up;
+    if (up === this.#link.up) return;
+    this.#link.up = up;
     this.#configChanged();
   }
 
   reset(): void {
-    this.#buffers = undefined;
+    for (const pair of this.#pairs) pair.stop();
+    this.#control = undefined;
+    this.#pairCount = 1;
+    this.#pairsInUse = 1;
+    this.#backend.useQueues(1);
     this.#configChanged = () => {};
-    this.#toGuest = undefined;
-    this.#toHost = undefined;
-    this.#backend.wantPackets(false);
   }
-}
 
-/** What the guest takes; a feature without the one that it needs (§5.1.3.1) is as if it were not there. */
-function guestOffloads(features: bigint): number {
-  const offloads = OFFLOAD_FEATURES.filter(({ guest }) => (features & guest) !== 0n)
-    .reduce((flags, { flag }) => flags | flag, 0);
-  if ((offloads & OFFLOAD.csum) === 0) return 0;
-  const segments = (offloads & (OFFLOAD.tso4 | OFFLOAD.tso6)) !== 0;
-  return segments ? offloads : offloads & ~OFFLOAD.ecn;
+  #serveControl(): boolean {
+    return this.#control?.drain(({ reader, writer }) => {
+      // A command that cannot be answered is not one.
+      if (writer.availableBytes === 0) return;
+      const done = this.#execute(parseNetCommand(reader));
+      writer.write(Uint8Array.of(done ? VIRTIO_NET_OK : VIRTIO_NET_ERR));
+    }) ?? false;
+  }
+
+  #execute(command: NetCommand): boolean {
+    switch (command.kind) {
+      case "set_pairs":
+        return this.#setPairs(command.pairCount);
+      case "unsupported":
+        return false;
+    }
+  }
+
+  /** §5.1.6.5.5: packets for the guest come through the first `count` pairs from now on. */
+  #setPairs(count: number): boolean {
+    const wanted = this.#pairs.slice(0, count);
+    if (count < 1 || count > this.#pairCount || !wanted.every(({ isComplete }) => isComplete)) return false;
+    const before = this.#pairsInUse;
+    if (count === before) return true;
+    if (!this.#backend.useQueues(count)) return false;
+    this.#pairsInUse = count;
+    // Their buffers may have been there before: nobody would notify of them.
+    for (let index = before; index < count; index++) this.receivePackets(index);
+    return true;
+  }
 }

@@ -38,7 +38,6 @@ export class VirtioRng implements VirtioDevice {
 
   activate({ queues }: ActiveContext): void {
     this.#queue = queues[0];
-    this.notify();
   }
 
   notify(): boolean {

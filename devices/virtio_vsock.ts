@@ -64,8 +64,6 @@ export class VirtioVsock implements VirtioDevice {
   activate({ queues }: ActiveContext): void {
     this.#toGuest = queues[RECEIVE];
     this.#toHost = queues[TRANSMIT];
-    this.#pump();
-    this.notify(TRANSMIT);
   }
 
   notify(queueIndex: number): boolean {

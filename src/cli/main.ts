@@ -29,7 +29,7 @@ function isParseError(error: unknown): error is TypeError {
 export function describeFailure(error: unknown): { readonly line: string; readonly code: number } {
   if (error instanceof UsageError) return { line: error.message, code: EXIT_CODES.usage };
   if (isParseError(error)) {
-    return { line: (error.message.split(". ")[0] ?? "").trim(), code: EXIT_CODES.usage };
+    return { line: (error.message.split(/\.\s/)[0] ?? "").trim(), code: EXIT_CODES.usage };
   }
   if (error instanceof LocalError && error.code === "usage") {
     return { line: error.message, code: EXIT_CODES.usage };

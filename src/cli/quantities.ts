@@ -26,6 +26,16 @@ export function parseSizeMib(flag: string, text: string): number {
   throw new UsageError(`${flag} must be a size such as 512M or 4G: received "${text}"`);
 }
 
+const BYTE_UNITS: Readonly<Record<string, number>> = { "": 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
+
+/** `4M`, `512K/s`, `1G` in bytes a second; a bare number is bytes. */
+export function parseByteRate(flag: string, text: string): number {
+  const match = /^([0-9]+)([KkMmGg]?)(?:i?[Bb])?(?:\/s)?$/.exec(text);
+  const rate = match === null ? NaN : Number(match[1]) * (BYTE_UNITS[match[2]?.toUpperCase() ?? ""] ?? NaN);
+  if (Number.isSafeInteger(rate) && rate > 0) return rate;
+  throw new UsageError(`${flag} must be bytes a second, such as 4M or 512K: received "${text}"`);
+}
+
 /** A whole number from 1. */
 export function parseCount(flag: string, text: string): number {
   const count = Number(text);

@@ -14,7 +14,8 @@ import { runHostCommand } from "../network/host_command.ts";
 import { bootPhases, describeBootPhases } from "../session/boot_phases.ts";
 import { isAlive, ownId, releaseOwn } from "../session/owner.ts";
 import { describeVmEnd, type VmEnd, vmmCommand, vmmEnv } from "../session/vmm_process.ts";
-import { type VmConfig, VMM_EXIT, type VmTimings } from "../vmm/protocol.ts";
+import type { DiskConfig, RateLimitConfig, VmConfig, VmTimings } from "../vmm/protocol.ts";
+import { VMM_EXIT } from "../vmm/protocol.ts";
 import { type GuestConsoleOptions, runOnConsole, type VmmChild } from "./guest_console.ts";
 import { chooseHost, type HostKind } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
@@ -28,9 +29,15 @@ const EXCHANGE_MOUNT = "/exchange";
 export interface RawBootOptions extends Omit<GuestConsoleOptions, "config" | "onTimings"> {
   readonly kernel: string;
   readonly initrd?: string | undefined;
-  readonly disk?: string | undefined;
+  /** /dev/vda, /dev/vdb, … */
+  readonly disks: readonly string[];
+  /** what each disk is held to */
+  readonly diskRateLimit?: RateLimitConfig | undefined;
   readonly tap?: string | undefined;
+  /** what the network interface is held to */
+  readonly netRateLimit?: RateLimitConfig | undefined;
   readonly memoryMib: number;
+  readonly cpus: number;
   readonly cmdline: string;
   /** where typed bytes go: see `VmConfig` */
   readonly console: "serial" | "virtio";
@@ -71,15 +78,20 @@ async function toConfig(
   options: RawBootOptions,
   place: (path: string) => Promise<string>,
 ): Promise<VmConfig> {
-  const { kernel, initrd, disk, tap } = options;
+  const { kernel, initrd, tap, diskRateLimit, netRateLimit } = options;
+  const disks: DiskConfig[] = [];
+  for (const path of options.disks) {
+    const limit = diskRateLimit && { rateLimit: diskRateLimit };
+    disks.push({ path: await place(path), format: await diskFormat(path), ...limit });
+  }
   return {
     kernelPath: await place(kernel),
     ...(initrd === undefined ? {} : { initrdPath: await place(initrd) }),
     cmdline: options.cmdline,
     memoryMib: options.memoryMib,
-    cpus: 1,
-    disks: disk === undefined ? [] : [{ path: await place(disk), format: await diskFormat(disk) }],
-    ...(tap === undefined ? {} : { net: { tap } }),
+    cpus: options.cpus,
+    disks,
+    ...(tap === undefined ? {} : { net: { tap, ...(netRateLimit && { rateLimit: netRateLimit }) } }),
     graceMs: options.graceMs,
     console: options.console,
   };
@@ -121,7 +133,7 @@ function spawnNative(monitor: string): VmmChild {
 export async function rawBoot(options: RawBootOptions): Promise<RawBootResult> {
   await checkFile("kernel", options.kernel);
   await checkFile("initrd", options.initrd);
-  await checkFile("disk", options.disk);
+  for (const disk of options.disks) await checkFile("disk", disk);
   const { kind } = await chooseHost(stateDir(), { needsRoot: false });
   let timings: VmTimings | undefined;
   const onTimings = (known: VmTimings): void => void (timings = known);

@@ -8,7 +8,8 @@ import { RateLimiter } from "../../devices/rate_limiter.ts";
 import { VirtioBalloon } from "../../devices/virtio_balloon.ts";
 import { VirtioBlk } from "../../devices/virtio_blk.ts";
 import { type ConsoleBackend, VirtioConsole } from "../../devices/virtio_console.ts";
-import { NET_HEADER_BYTES, VirtioNet } from "../../devices/virtio_net.ts";
+import { NET_HEADER_BYTES } from "../../devices/net_features.ts";
+import { VirtioNet } from "../../devices/virtio_net.ts";
 import { VirtioRng } from "../../devices/virtio_rng.ts";
 import { VirtioVsock } from "../../devices/virtio_vsock.ts";
 import type { IoUring } from "../ffi/io_uring.ts";
@@ -23,13 +24,13 @@ import { VsockSocket } from "../host/vsock_socket.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
 import type { VirtioDevice } from "../virtio/device.ts";
 import { parseMac } from "./config.ts";
-import type { DiskConfig, VmConfig } from "../vmm/protocol.ts";
+import type { DiskConfig, NetConfig, VmConfig } from "../vmm/protocol.ts";
 
 /** Locally administered, and the same for every guest: each has a network of its own. */
 const DEFAULT_MAC = "06:00:ac:1e:00:02";
 
-/** One for each vCPU up to here: beyond, the one thread that serves them is what limits. */
-const MAX_DISK_QUEUES = 16;
+/** Queues of a disk, pairs of them of a network interface: one a vCPU up to here. One thread serves them all. */
+const MAX_QUEUES = 16;
 
 /** What the devices are built with. */
 export interface DeviceContext {
@@ -45,7 +46,11 @@ export interface DeviceContext {
   /** owns what the backends opened */
   readonly resources: DisposableStack;
   /** runs code of a device that the host's side started; a broken queue stops only that device */
-  readonly guard: (device: VirtioDevice, work: () => void) => void;
+  readonly guard: <T>(device: VirtioDevice, work: () => T) => T | undefined;
+  /** `work` is done whenever main may have changed something, and again while it returns true */
+  readonly onKick: (work: () => boolean) => void;
+  /** of the network interface */
+  readonly link: { readonly up: boolean };
   readonly onHostError: (error: unknown) => void;
 }
 
@@ -54,21 +59,10 @@ export function createDevices(
   config: Pick<VmConfig, "disks" | "net" | "vsock" | "balloon" | "hugePages" | "cpus">,
   context: DeviceContext,
 ): VirtioDevice[] {
-  const { iovec, poller, resources, guard } = context;
+  const { iovec, poller, resources, guard, terminal } = context;
   const devices: VirtioDevice[] = [...createDisks(config, context)];
   devices.push(new VirtioRng(new RandomSource()));
-  if (config.net !== undefined) {
-    const onPackets = (): void => guard(net, () => void net.receivePackets());
-    const tap = new Tap(config.net.tap, { headerBytes: NET_HEADER_BYTES, iovec, poller, onPackets });
-    const { mac = DEFAULT_MAC, mtu, rateLimit } = config.net;
-    const net = new VirtioNet(resources.use(tap), {
-      mac: parseMac(mac),
-      mtu,
-      limiter: rateLimit && new RateLimiter(rateLimit),
-      wakeIn: (delayMs) => poller.after(delayMs, () => guard(net, () => net.resume())),
-    });
-    devices.push(net);
-  }
+  if (config.net !== undefined) devices.push(createNet(config.net, config.cpus, context));
   if (config.vsock !== undefined) {
     const socket = resources.use(
       new VsockSocket(config.vsock.socketPath, { iovec, poller, guard: (work) => guard(vsock, work) }),
@@ -77,7 +71,7 @@ export function createDevices(
     socket.attach(vsock);
     devices.push(vsock);
   }
-  if (context.terminal !== undefined) devices.push(new VirtioConsole(context.terminal));
+  if (terminal !== undefined) devices.push(createConsole(terminal, context));
   if (config.balloon) {
     const ram = { hostAddr: context.ramAddr, shared: !config.hugePages };
     devices.push(new VirtioBalloon(new RamReleaser(context.memory, ram)));
@@ -102,10 +96,39 @@ function createDisk(disk: DiskConfig, name: string, cpus: number, context: Devic
   const image = resources.use(openDisk({ ...disk, readOnly: disk.readOnly ?? false }, iovec));
   const device = new VirtioBlk(new DiskQueue(image, ring), {
     serial: disk.serial ?? name,
-    queueCount: Math.min(cpus, MAX_DISK_QUEUES),
+    queueCount: Math.min(cpus, MAX_QUEUES),
     limiter: disk.rateLimit && new RateLimiter(disk.rateLimit),
     onHostError,
     wakeIn: (delayMs) => poller.after(delayMs, () => guard(device, () => device.resume())),
   });
+  return device;
+}
+
+function createNet(config: NetConfig, cpus: number, context: DeviceContext): VirtioNet {
+  const { iovec, poller, resources, guard, onKick, link } = context;
+  const tap = new Tap(config.tap, {
+    headerBytes: NET_HEADER_BYTES,
+    queueCount: Math.min(cpus, MAX_QUEUES),
+    iovec,
+    poller,
+    onPackets: (queueIndex) => guard(net, () => net.receivePackets(queueIndex)),
+  });
+  const { mac = DEFAULT_MAC, mtu, rateLimit } = config;
+  const net = new VirtioNet(resources.use(tap), {
+    mac: parseMac(mac),
+    mtu,
+    limiter: rateLimit && new RateLimiter(rateLimit),
+    wakeIn: (delayMs) => poller.after(delayMs, () => guard(net, () => net.resume())),
+  });
+  onKick(() => {
+    guard(net, () => net.setLink(link.up));
+    return false;
+  });
+  return net;
+}
+
+function createConsole(terminal: ConsoleBackend, { guard, onKick }: DeviceContext): VirtioConsole {
+  const device = new VirtioConsole(terminal);
+  onKick(() => guard(device, () => device.pump()) ?? false);
   return device;
 }

@@ -5,7 +5,6 @@
  * @module
  */
 
-import { VirtioConsole } from "../../devices/virtio_console.ts";
 import { drainEventFd, EventFd, signalEventFd } from "../ffi/event_fd.ts";
 import { IoUring } from "../ffi/io_uring.ts";
 import { Iovec } from "../ffi/iovec.ts";
@@ -19,6 +18,7 @@ import type { VirtioDevice } from "../virtio/device.ts";
 import { InterruptStatus } from "../virtio/interrupt_status.ts";
 import { MmioTransport } from "../virtio/mmio_transport.ts";
 import { createDevices } from "./io_devices.ts";
+import { LinkSwitch } from "./link_switch.ts";
 import { ConsoleTerminal } from "./console_terminal.ts";
 import * as layout from "./layout.ts";
 import { answerRegisterCall } from "./register_call.ts";
@@ -39,6 +39,8 @@ export class IoLoop implements Disposable {
   readonly #poller: Poller;
   readonly #bus = new Bus();
   readonly #transports = new Map<VirtioDevice, MmioTransport>();
+  /** what to look for when main rings: each tells whether it is to be asked again */
+  readonly #kickWork: (() => boolean)[] = [];
   #loggedErrors = 0;
 
   /**
@@ -65,6 +67,8 @@ export class IoLoop implements Disposable {
         poller: this.#poller,
         resources: this.#resources,
         guard: (device, work) => this.#transports.get(device)?.guard(work),
+        onKick: (work) => this.#kickWork.push(work),
+        link: new LinkSwitch(start.shared, () => {}),
         onHostError: (error) => this.#logHostError(error),
       });
       this.cmdline = devices.map((device, index) => this.#attach(device, index, memory)).join(" ");
@@ -93,16 +97,17 @@ export class IoLoop implements Disposable {
     const interrupt = new InterruptStatus(new Int32Array(shared), INTERRUPT_STATUS_WORD + index, {
       trigger: () => irqEvent.signal(),
     });
-    const transport = new MmioTransport(device, memory, interrupt);
+    const notifyEvents = device.queueSizes.map(() => this.#resources.use(new EventFd()));
+    // Work that is left waits for the next round: other devices come first.
+    const onWorkLeft = (queueIndex: number): void => notifyEvents[queueIndex]?.signal();
+    const transport = new MmioTransport(device, memory, interrupt, onWorkLeft);
     this.#transports.set(device, transport);
     this.#bus.add(guestAddr, layout.VIRTIO_MMIO_BYTES, transport);
-    device.queueSizes.forEach((_, queueIndex) => {
-      const notifyEvent = this.#resources.use(new EventFd());
+    notifyEvents.forEach((notifyEvent, queueIndex) => {
       vm.bindIoeventfd(notifyEvent.fd, guestAddr + VIRTIO_MMIO_QUEUE_NOTIFY, queueIndex);
       this.#poller.add(notifyEvent.fd, EPOLL.IN, () => {
         notifyEvent.drain();
-        // Work that is left waits for the next round: other devices come first.
-        if (transport.notify(queueIndex)) notifyEvent.signal();
+        transport.notify(queueIndex);
       });
     });
     return `virtio_mmio.device=4K@0x${guestAddr.toString(16)}:${irq}`;
@@ -110,12 +115,9 @@ export class IoLoop implements Disposable {
 
   #onKick(): void {
     drainEventFd(this.#start.kickFd);
-    for (const [device, transport] of this.#transports) {
-      if (!(device instanceof VirtioConsole)) continue;
-      transport.guard(() => {
-        // Work that is left waits for the next round: other devices come first.
-        if (device.pump()) signalEventFd(this.#start.kickFd);
-      });
+    for (const work of this.#kickWork) {
+      // What is left waits for the next round: other devices come first.
+      if (work()) signalEventFd(this.#start.kickFd);
     }
     for (let index = 0; index < this.#start.cpus; index++) {
       answerRegisterCall(callWords(this.#start.shared, index), this.#bus);

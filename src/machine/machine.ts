@@ -26,6 +26,7 @@ import { checkConfig, deviceCount } from "./config.ts";
 import { ConsoleTerminal } from "./console_terminal.ts";
 import { IoThread } from "./io_thread.ts";
 import * as layout from "./layout.ts";
+import { LinkSwitch } from "./link_switch.ts";
 import { type LoadedKernel, loadInitrd, loadKernel } from "./load_kernel.ts";
 import { writeMpTable } from "./mp_table.ts";
 import { PowerButton } from "./power_button.ts";
@@ -50,6 +51,7 @@ export class Machine {
   readonly ended: Promise<MachineEnd>;
   readonly #serial: Serial;
   readonly #terminal: ConsoleTerminal | undefined;
+  readonly #link: LinkSwitch;
   readonly #powerButton: PowerButton;
   readonly #vcpus: VcpuGroup;
   #end: { reason: StopReason; detail?: string } | undefined;
@@ -62,6 +64,7 @@ export class Machine {
     this.booted = parts.bootClock.untilReady(timings);
     this.#serial = parts.serial;
     this.#terminal = parts.terminal;
+    this.#link = parts.link;
     this.#powerButton = parts.powerButton;
     this.#vcpus = new VcpuGroup(parts.vcpus, parts.shared);
     this.ended = this.#run(parts);
@@ -160,7 +163,9 @@ export class Machine {
         kickFd: kick.fd,
       });
     });
-    const parts = { resources: cleanup.move(), shared, io, vcpus, serial, terminal, powerButton, bootClock };
+    const link = new LinkSwitch(shared, () => kick.signal());
+    const resources = cleanup.move();
+    const parts = { resources, shared, io, vcpus, serial, terminal, link, powerButton, bootClock };
     await Promise.race([vcpus[0]?.running, ...vcpus.map((vcpu) => vcpu.stopped)]);
     return new Machine(parts, {
       processStartMs,
@@ -185,6 +190,11 @@ export class Machine {
   /** The console's window has another size; only a virtio console can tell its guest. */
   resize(cols: number, rows: number): void {
     this.#terminal?.resize(cols, rows);
+  }
+
+  /** Plugs the cable of the network interface in or out, if there is one. */
+  setLink(up: boolean): void {
+    if (this.#end === undefined) this.#link.set(up);
   }
 
   /**
@@ -247,6 +257,7 @@ interface Parts {
   readonly bootClock: BootClock;
   readonly serial: Serial;
   readonly terminal: ConsoleTerminal | undefined;
+  readonly link: LinkSwitch;
   readonly powerButton: PowerButton;
 }
 

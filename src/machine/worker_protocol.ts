@@ -22,6 +22,8 @@ export const RUN = 0;
 export const STOP = -1;
 /** how many requests main has put on the io thread's port */
 export const IO_REQUESTS_WORD = 1;
+/** 1 while the network interface's cable is not plugged in */
+export const UNPLUGGED_WORD = 2;
 /** state of the ACPI power registers: `ACPI_POWER_WORDS` words */
 export const ACPI_POWER_WORD = 4;
 /** interrupt status of virtio device n */

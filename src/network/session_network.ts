@@ -29,12 +29,14 @@ export interface SessionNetwork {
   readonly enter: readonly string[];
 }
 
-function setupScript(): string {
+function setupScript(cpus: number): string {
   const { tap, hostAddr, prefixLength } = LINK;
+  // The VMM has a queue for each vCPU, and the kernel takes several only for a device that was made so.
+  const queues = cpus > 1 ? "multi_queue" : "";
   return `
 if [ -e /proc/sys/net/ipv6/conf/all/disable_ipv6 ]; then echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; fi
 ip -batch - <<'END'
-tuntap add dev ${tap} mode tap
+tuntap add dev ${tap} mode tap ${queues}
 addr add ${hostAddr}/${prefixLength} dev ${tap}
 link set ${tap} up
 END
@@ -43,11 +45,11 @@ ${linkRuleset()}END
 `;
 }
 
-/** Makes the namespace, the TAP device and the packet filter of a session. */
-export async function createNetwork(namespace: string): Promise<SessionNetwork> {
+/** Makes the namespace, the TAP device and the packet filter of a session whose guest has `cpus` vCPUs. */
+export async function createNetwork(namespace: string, cpus: number): Promise<SessionNetwork> {
   const enter = ["ip", "netns", "exec", namespace];
   await runHostCommand(["ip", "netns", "add", namespace]);
-  await runHostCommand([...enter, "sh", "-e"], { stdin: setupScript() });
+  await runHostCommand([...enter, "sh", "-e"], { stdin: setupScript(cpus) });
   return { namespace, enter };
 }
 

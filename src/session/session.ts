@@ -146,7 +146,7 @@ export class Session implements AsyncDisposable {
     checkSocketRoom(folder);
 
     const networkStart = performance.now();
-    const network = await createNetwork(record.namespace);
+    const network = await createNetwork(record.namespace, options.cpus);
     const vmm = VmmProcess.spawn(network.enter, await prepareMonitor(options.signal));
     stack.defer(async () => void await vmm.kill());
     const kill = (): void => void vmm.kill();
@@ -217,10 +217,13 @@ export class Session implements AsyncDisposable {
     }
   }
 
-  /** Powers the guest off in an orderly way, so that its disk is whole. */
+  /**
+   * Powers the guest off in an orderly way, so that its disk is whole: by its init, which needs no interrupt and no
+   * program of the guest's; if that does not answer, by the VMM's power buttons.
+   */
   async powerOff(): Promise<VmEnd> {
     this.#heartbeat[Symbol.dispose]();
-    return await this.#vmm.stop(GUEST_POWER_OFF_GRACE_MS);
+    return await this.#vmm.stop(GUEST_POWER_OFF_GRACE_MS, () => this.guest.powerOff());
   }
 
   /** Ends the VM at once and removes everything of the session. */

@@ -163,10 +163,20 @@ export class VmmProcess {
     return await this.#started.promise;
   }
 
-  /** Asks the guest to power off, and makes sure that the process is gone in bounded time. */
-  async stop(graceMs: number): Promise<VmEnd> {
-    await this.#send({ type: "stop", graceMs });
-    if (!await this.#endsWithin(graceMs + this.#exitGraceMs)) this.#signal("SIGTERM");
+  /**
+   * Asks the guest to power off, and makes sure that the process is gone in bounded time. `ask` is how the guest's own
+   * init can be asked, if it can: where that fails, or did not help in half of the time, the VMM presses its buttons.
+   */
+  async stop(graceMs: number, ask?: () => Promise<void>): Promise<VmEnd> {
+    const deadlineMs = performance.now() + graceMs;
+    if (ask !== undefined) {
+      const refusal = Promise.withResolvers<void>();
+      ask().catch(() => refusal.resolve());
+      await Promise.race([refusal.promise, this.#endsWithin(graceMs / 2)]);
+    }
+    const leftMs = Math.max(0, Math.round(deadlineMs - performance.now()));
+    await this.#send({ type: "stop", graceMs: leftMs });
+    if (!await this.#endsWithin(leftMs + this.#exitGraceMs)) this.#signal("SIGTERM");
     if (!await this.#endsWithin(this.#exitGraceMs)) this.#signal("SIGKILL");
     return await this.ended;
   }

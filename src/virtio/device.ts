@@ -29,7 +29,7 @@ export interface VirtioDevice {
   readonly queueSizes: readonly number[];
   /** the configuration space as the driver reads it */
   config(): Uint8Array;
-  /** the driver is ready: queues may be used from now on */
+  /** the driver is ready: queues may be used from now on. {@linkcode notify} follows for each that was set up */
   activate(context: ActiveContext): void;
   /** the driver made chains available in a queue. Returns true if work is left for a further call. */
   notify(queueIndex: number): boolean;

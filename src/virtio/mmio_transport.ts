@@ -19,6 +19,7 @@ import type { VirtioDevice } from "./device.ts";
 import { DeviceQueue } from "./device_queue.ts";
 import { statusStep } from "./device_status.ts";
 import type { InterruptStatus } from "./interrupt_status.ts";
+import { QueueSetup } from "./queue_setup.ts";
 import { SplitQueue } from "./split_queue.ts";
 
 /** "virt", little-endian (§4.2.2) */
@@ -26,19 +27,6 @@ const MAGIC = 0x74726976;
 const VERSION = 2;
 /** "PDCK", any value is allowed */
 const VENDOR = 0x4b43_4450;
-
-interface QueueSetup {
-  size: number;
-  desc: Address;
-  avail: Address;
-  used: Address;
-  ready: boolean;
-}
-
-interface Address {
-  low: number;
-  high: number;
-}
 
 const TRANSPORT_FEATURES = abi.VIRTIO_F_VERSION_1 | abi.VIRTIO_RING_F_INDIRECT_DESC |
   abi.VIRTIO_RING_F_EVENT_IDX;
@@ -48,6 +36,7 @@ export class MmioTransport implements BusDevice {
   readonly device: VirtioDevice;
   readonly #memory: GuestMemory;
   readonly #interrupt: InterruptStatus;
+  readonly #onWorkLeft: (queueIndex: number) => void;
   /** the driver's bits of the status register */
   #status = 0;
   #needsReset = false;
@@ -60,11 +49,18 @@ export class MmioTransport implements BusDevice {
   /** times that the guest did something the device had to refuse */
   refusals = 0;
 
-  constructor(device: VirtioDevice, memory: GuestMemory, interrupt: InterruptStatus) {
+  /** `onWorkLeft`: {@linkcode notify} is to be called again for this queue, but not before other devices had their turn */
+  constructor(
+    device: VirtioDevice,
+    memory: GuestMemory,
+    interrupt: InterruptStatus,
+    onWorkLeft: (queueIndex: number) => void,
+  ) {
     this.device = device;
     this.#memory = memory;
     this.#interrupt = interrupt;
-    this.#setups = device.queueSizes.map(() => emptySetup());
+    this.#onWorkLeft = onWorkLeft;
+    this.#setups = device.queueSizes.map(() => new QueueSetup());
   }
 
   get #features(): bigint {
@@ -132,18 +128,17 @@ export class MmioTransport implements BusDevice {
     }
   }
 
-  /** The driver notified a queue. Returns true if work is left for a further call. */
-  notify(queueIndex: number): boolean {
-    if (!this.#active || queueIndex >= this.#setups.length) return false;
-    return this.#guard(() => this.device.notify(queueIndex)) ?? false;
+  /** The driver notified a queue. */
+  notify(queueIndex: number): void {
+    if (!this.#active || queueIndex >= this.#setups.length) return;
+    if (this.guard(() => this.device.notify(queueIndex))) this.#onWorkLeft(queueIndex);
   }
 
-  /** Runs device code: a broken queue stops this device and nothing else. Anything else is a bug and is thrown. */
-  guard(work: () => void): void {
-    this.#guard(work);
-  }
-
-  #guard<T>(work: () => T): T | undefined {
+  /**
+   * Runs device code: a broken queue stops this device and nothing else, and there is no result then. Anything else is a
+   * bug and is thrown.
+   */
+  guard<T>(work: () => T): T | undefined {
     try {
       return work();
     } catch (error) {
@@ -215,31 +210,7 @@ export class MmioTransport implements BusDevice {
     if (offset === abi.VIRTIO_MMIO_QUEUE_READY) return this.#writeReady(setup, value);
     // §4.2.2.2: the driver does not touch a queue that is ready
     if (setup.ready) return this.#refuse();
-    switch (offset) {
-      case abi.VIRTIO_MMIO_QUEUE_NUM:
-        setup.size = value;
-        return;
-      case abi.VIRTIO_MMIO_QUEUE_DESC_LOW:
-        setup.desc.low = value;
-        return;
-      case abi.VIRTIO_MMIO_QUEUE_DESC_HIGH:
-        setup.desc.high = value;
-        return;
-      case abi.VIRTIO_MMIO_QUEUE_AVAIL_LOW:
-        setup.avail.low = value;
-        return;
-      case abi.VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
-        setup.avail.high = value;
-        return;
-      case abi.VIRTIO_MMIO_QUEUE_USED_LOW:
-        setup.used.low = value;
-        return;
-      case abi.VIRTIO_MMIO_QUEUE_USED_HIGH:
-        setup.used.high = value;
-        return;
-      default:
-        return this.#refuse();
-    }
+    if (!setup.write(offset, value)) this.#refuse();
   }
 
   #writeReady(setup: QueueSetup, value: number): void {
@@ -247,23 +218,17 @@ export class MmioTransport implements BusDevice {
       setup.ready = false;
       return;
     }
-    setup.ready = this.#guard(() => this.#buildQueue(this.#queueSel, setup)) !== undefined;
+    setup.ready = this.guard(() => this.#buildQueue(this.#queueSel, setup)) !== undefined;
   }
 
   #buildQueue(queueIndex: number, setup: QueueSetup): SplitQueue {
-    const layout = {
-      size: setup.size,
-      descAddr: join(setup.desc),
-      availAddr: join(setup.avail),
-      usedAddr: join(setup.used),
-      eventIdx: (this.#driverFeatures & abi.VIRTIO_RING_F_EVENT_IDX) !== 0n,
-    };
+    const layout = setup.layout((this.#driverFeatures & abi.VIRTIO_RING_F_EVENT_IDX) !== 0n);
     return new SplitQueue(this.#memory, layout, this.device.queueSizes[queueIndex] ?? 0);
   }
 
   #activate(): void {
     const interrupt = (): void => this.#interrupt.raise(abi.VIRTIO_MMIO_INT_VRING);
-    this.#guard(() => {
+    this.guard(() => {
       this.device.activate({
         features: this.#driverFeatures,
         queues: this.#setups.map((setup, index) =>
@@ -275,6 +240,10 @@ export class MmioTransport implements BusDevice {
         },
       });
     });
+    // A driver may have filled its queues before: nobody would notify of that.
+    this.#setups.forEach(({ ready }, queueIndex) => {
+      if (ready) this.notify(queueIndex);
+    });
   }
 
   #reset(): void {
@@ -285,18 +254,9 @@ export class MmioTransport implements BusDevice {
     this.#deviceFeaturesSel = 0;
     this.#driverFeaturesSel = 0;
     this.#queueSel = 0;
-    this.#setups = this.device.queueSizes.map(() => emptySetup());
+    this.#setups = this.device.queueSizes.map(() => new QueueSetup());
     this.#interrupt.clear();
   }
-}
-
-function emptySetup(): QueueSetup {
-  const zero = (): Address => ({ low: 0, high: 0 });
-  return { size: 0, desc: zero(), avail: zero(), used: zero(), ready: false };
-}
-
-function join(address: Address): number {
-  return address.low + address.high * 2 ** 32;
 }
 
 function word(features: bigint, select: number): number {

@@ -77,6 +77,8 @@ class Vmm {
         return this.#tell((machine) => machine.resume(), () => ({ type: "resumed" }));
       case "resize":
         return this.#resize(request.cols, request.rows);
+      case "link":
+        return this.#setLink(request.up);
       case "console":
         this.#console?.type(Uint8Array.fromBase64(request.data));
         return;
@@ -98,6 +100,13 @@ class Vmm {
       fail(new ConfigError("resize", `Cannot have a window of ${cols} by ${rows} characters`));
     }
     this.#machine?.then((machine) => machine.resize(cols, rows), () => {/* its start reports it */});
+  }
+
+  #setLink(up: boolean): void {
+    if (typeof up !== "boolean") {
+      fail(new ConfigError("link", `Cannot have a link that is ${up}: true or false`));
+    }
+    this.#machine?.then((machine) => machine.setLink(up), () => {/* its start reports it */});
   }
 
   /** Has the machine do something and sends what came of it: nothing if the machine ended instead. */

@@ -30,7 +30,10 @@ export interface RateLimitConfig {
   readonly operationsPerSecond?: number;
 }
 
-/** A virtio-net interface on a TAP device that exists in the VMM's network namespace, or is made there. */
+/**
+ * A virtio-net interface on a TAP device that exists in the VMM's network namespace, or is made there. With several vCPUs
+ * it has a pair of queues for each (at most 16), unless the device exists and was made without `multi_queue`: then one.
+ */
 export interface NetConfig {
   /** name of the TAP device */
   readonly tap: string;
@@ -88,7 +91,9 @@ export type VmmRequest =
   /** bytes typed at the console, base64 */
   | { readonly type: "console"; readonly data: string }
   /** the console's window has this size, in characters: for a virtio console */
-  | { readonly type: "resize"; readonly cols: number; readonly rows: number };
+  | { readonly type: "resize"; readonly cols: number; readonly rows: number }
+  /** plug the network interface's cable in (as it is at the start) or out; nothing where there is no interface */
+  | { readonly type: "link"; readonly up: boolean };
 
 /** Why a VM ended. */
 export type StopReason =

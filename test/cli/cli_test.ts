@@ -7,6 +7,7 @@ import { ProgressDisplay } from "../../src/cli/progress_display.ts";
 import {
   formatBytes,
   formatMs,
+  parseByteRate,
   parseCount,
   parseDurationMs,
   parseSizeMib,
@@ -40,6 +41,21 @@ Deno.test("parseSizeMib() reads sizes and refuses the rest", () => {
   ]);
   for (const text of ["", "0", "-4G", "4T", "1.5G", "G"]) {
     assert.throws(() => parseSizeMib("-m", text), UsageError, text);
+  }
+});
+
+Deno.test("parseByteRate() reads bytes a second and refuses the rest", () => {
+  const texts = ["4M", "4MiB/s", "512k", "1G", "1000", "1000B"];
+  assert.deepEqual(texts.map((text) => parseByteRate("--disk-rate", text)), [
+    4_194_304,
+    4_194_304,
+    524_288,
+    1_073_741_824,
+    1000,
+    1000,
+  ]);
+  for (const text of ["", "0", "0M", "-4M", "4T", "1.5G", "M", "4M/m", "9007199254740993"]) {
+    assert.throws(() => parseByteRate("--disk-rate", text), UsageError, text);
   }
 });
 
@@ -80,6 +96,22 @@ Deno.test("bad usage is one line and exit code 2", () => {
     [() => parseBootArguments(["-k", "x", "--on-reboot", "again"]), /--on-reboot must be restart or exit/],
     [() => parseBootArguments(["-k", "x", "--grace", "soon"]), /--grace/],
     [() => parseBootArguments(["-k", "x", "--console", "vga"]), /--console must be serial or virtio/],
+    [() => parseBootArguments(["-k", "x", "--cpus", "0"]), /--cpus must be a whole number from 1/],
+    [
+      () => parseBootArguments(["-k", "x", "-d", "y", "--disk-rate", "fast"]),
+      /--disk-rate must be bytes a second/,
+    ],
+    [
+      () => parseBootArguments(["-k", "x", "-d", "y", "--disk-iops", "1K"]),
+      /--disk-iops must be a whole number/,
+    ],
+    [() => parseBootArguments(["-k", "x", "--disk-iops", "100"]), /--disk-iops needs -d/],
+    [
+      () => parseBootArguments(["-k", "x", "-t", "tap3", "--net-rate", "0"]),
+      /--net-rate must be bytes a second/,
+    ],
+    [() => parseBootArguments(["-k", "x", "-t", "tap3", "--net-pps", "-1"]), /net-pps/],
+    [() => parseBootArguments(["-k", "x", "-d", "y", "--net-rate", "4M"]), /--net-rate needs -t/],
   ];
   for (const [attempt, reason] of attempts) {
     try {
@@ -112,14 +144,26 @@ Deno.test("parseBootArguments() reads the seed's command line", () => {
   assert.deepEqual(parsed, {
     kernel: "bzImage",
     initrd: "rd",
-    disk: "disk",
+    disks: ["disk"],
+    diskRateLimit: undefined,
     tap: "tap3",
+    netRateLimit: undefined,
     memoryMib: 4096,
+    cpus: 1,
     cmdline: "quiet",
     console: "serial",
     onReboot: "exit",
     graceMs: 10_000,
   });
+});
+
+Deno.test("parseBootArguments() reads several disks, vCPUs and rates", () => {
+  const words = "-k x -d root -d data --cpus 4 --disk-rate 4M --disk-iops 500 -t tap3 --net-pps 1000";
+  const parsed = parseBootArguments(words.split(" "));
+  assert.deepEqual([parsed.disks, parsed.cpus], [["root", "data"], 4]);
+  assert.deepEqual(parsed.diskRateLimit, { bytesPerSecond: 4_194_304, operationsPerSecond: 500 });
+  assert.deepEqual(parsed.netRateLimit, { operationsPerSecond: 1000 });
+  assert.match(parsed.cmdline, /root=\/dev\/vda/);
 });
 
 Deno.test("parseBootArguments() has the kernel use the console that was chosen", () => {

@@ -1,5 +1,5 @@
-import { equal, ok } from "node:assert/strict";
-import { RateLimiter } from "../../devices/rate_limiter.ts";
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { RateGate, RateLimiter } from "../../devices/rate_limiter.ts";
 
 Deno.test("RateLimiter lets a second's worth pass at once, and then the rate", () => {
   let now = 0;
@@ -41,4 +41,20 @@ Deno.test("RateLimiter does not save up more than a second's worth, and no limit
   const free = new RateLimiter({}, () => now);
   free.charge(2 ** 40);
   equal(free.waitMs(), 0);
+});
+
+Deno.test("RateGate serves another queue first each time, and comes back for what is left", () => {
+  const wakes: number[] = [];
+  const gate = new RateGate(undefined, (delayMs) => wakes.push(delayMs));
+  const served: number[] = [];
+  for (let round = 0; round < 4; round++) {
+    gate.reopen(3, (queueIndex) => {
+      served.push(queueIndex);
+      return round === 3 && queueIndex === 1;
+    });
+  }
+  deepEqual(served, [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]);
+  deepEqual(wakes, [0]);
+  gate.reopen(0, () => true);
+  deepEqual(wakes, [0]);
 });

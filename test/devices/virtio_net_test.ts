@@ -1,52 +1,30 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { RateLimiter } from "../../devices/rate_limiter.ts";
-import * as net from "../../devices/virtio_net.ts";
-import { NET_HEADER_BYTES, OFFLOAD, type PacketBackend, VirtioNet } from "../../devices/virtio_net.ts";
+import * as net from "../../devices/net_features.ts";
+import { NET_HEADER_BYTES, OFFLOAD } from "../../devices/net_features.ts";
+import { type NetOptions, VirtioNet } from "../../devices/virtio_net.ts";
 import { FakeDriver } from "../support/fake_driver.ts";
-
-class FakeWire implements PacketBackend {
-  readonly offloads = 0x1f;
-  offloadsSet = -1;
-  waiting: Uint8Array[] = [];
-  sent: number[][] = [];
-  wanted = false;
-  setOffloads(offloads: number): void {
-    this.offloadsSet = offloads;
-  }
-  receive(views: Uint8Array[]): number | undefined {
-    const packet = this.waiting.shift();
-    if (packet === undefined) return undefined;
-    let done = 0;
-    for (const view of views) {
-      const part = packet.subarray(done, done + view.byteLength);
-      view.set(part);
-      done += part.byteLength;
-    }
-    return done;
-  }
-  send(views: Uint8Array[]): void {
-    this.sent.push(views.flatMap((view) => [...view]));
-  }
-  wantPackets(wanted: boolean): void {
-    this.wanted = wanted;
-  }
-}
+import { FakeWire, type FakeWireQueue, frame } from "../support/fake_wire.ts";
 
 function create(
-  { features = 0n, options = {} }: { features?: bigint; options?: Partial<net.NetOptions> } = {},
-): { wire: FakeWire; net: VirtioNet; toGuest: FakeDriver; toHost: FakeDriver; changes: () => number } {
-  const wire = new FakeWire();
-  const device = new VirtioNet(wire, { mac: Uint8Array.of(6, 0, 1, 2, 3, 4), ...options });
+  { features = 0n, options = {} }: { features?: bigint; options?: Partial<NetOptions> } = {},
+): {
+  backend: FakeWire;
+  wire: FakeWireQueue;
+  net: VirtioNet;
+  toGuest: FakeDriver;
+  toHost: FakeDriver;
+  changes: () => number;
+} {
+  const backend = new FakeWire();
+  const device = new VirtioNet(backend, { mac: Uint8Array.of(6, 0, 1, 2, 3, 4), ...options });
   const toGuest = new FakeDriver();
   const toHost = new FakeDriver();
   let changes = 0;
   const queues = [toGuest.deviceQueue, toHost.deviceQueue];
   device.activate({ features, queues, configChanged: () => changes++ });
-  return { wire, net: device, toGuest, toHost, changes: () => changes };
+  return { backend, wire: backend.first, net: device, toGuest, toHost, changes: () => changes };
 }
-
-const frame = (sizeBytes: number): Uint8Array =>
-  new Uint8Array(NET_HEADER_BYTES + sizeBytes).fill(7, NET_HEADER_BYTES);
 
 Deno.test("VirtioNet sends a frame with its header, whatever buffers it is cut into", () => {
   const { wire, net, toHost } = create();
@@ -89,7 +67,7 @@ Deno.test("VirtioNet receives into the guest's buffers and says that one buffer 
 Deno.test("VirtioNet leaves packets with the host while the guest has no buffers", () => {
   const { wire, net, toGuest } = create();
   wire.waiting.push(frame(50));
-  net.receivePackets();
+  net.receivePackets(0);
   equal(wire.wanted, false);
   equal(wire.waiting.length, 1);
   toGuest.send([], [200]);
@@ -104,7 +82,7 @@ Deno.test("VirtioNet keeps a receive buffer for the next packet when none waits"
   deepEqual(toGuest.used(), []);
   equal(wire.wanted, true);
   wire.waiting.push(frame(1));
-  net.receivePackets();
+  net.receivePackets(0);
   equal(toGuest.used().length, 1);
 });
 
@@ -120,7 +98,7 @@ Deno.test("VirtioNet asks for no packets after a reset", () => {
   const { wire, net } = create();
   net.reset();
   equal(wire.wanted, false);
-  net.receivePackets();
+  net.receivePackets(0);
   equal(wire.wanted, false);
 });
 
@@ -156,10 +134,10 @@ Deno.test("VirtioNet has the host leave to the guest what the guest can do, and 
     GUEST_TSO4: net.VIRTIO_NET_F_GUEST_TSO4,
     GUEST_ECN: net.VIRTIO_NET_F_GUEST_ECN,
   };
-  equal(create().wire.offloadsSet, 0);
-  equal(create({ features: GUEST_CSUM | GUEST_TSO4 }).wire.offloadsSet, OFFLOAD.csum | OFFLOAD.tso4);
-  equal(create({ features: GUEST_TSO4 }).wire.offloadsSet, 0);
-  equal(create({ features: GUEST_CSUM | GUEST_ECN }).wire.offloadsSet, OFFLOAD.csum);
+  equal(create().backend.offloadsSet, 0);
+  equal(create({ features: GUEST_CSUM | GUEST_TSO4 }).backend.offloadsSet, OFFLOAD.csum | OFFLOAD.tso4);
+  equal(create({ features: GUEST_TSO4 }).backend.offloadsSet, 0);
+  equal(create({ features: GUEST_CSUM | GUEST_ECN }).backend.offloadsSet, OFFLOAD.csum);
 });
 
 Deno.test("VirtioNet tells address, link and MTU, and of a change of the link", () => {

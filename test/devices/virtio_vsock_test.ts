@@ -83,6 +83,7 @@ class Guest {
     if (parts.length > 0) toHost.send(parts, []);
     const queues = [this.#toGuest.deviceQueue, toHost.deviceQueue, undefined];
     this.device.activate({ features: 0n, queues, configChanged: () => {} });
+    this.device.notify(1);
     this.#collect();
   }
 

@@ -36,12 +36,13 @@ Deno.test({
   async fn(): Promise<void> {
     const name = namespaceName("test1");
     await removeNetwork(name);
-    const network = await createNetwork(name);
+    const network = await createNetwork(name, 1);
     try {
       assert.match((await inside(network, "ip -o addr show dev tap0")).text, /172\.30\.0\.1\/30/);
       assert.match((await inside(network, "nft list table inet paddock")).text, /tcp dport 8080 accept/);
       assert.equal((await inside(network, "ip route show default")).text, "");
       assert.equal((await inside(network, "ip -o link")).text.trim().split("\n").length, 2);
+      assert.doesNotMatch((await inside(network, "ip -d link show tap0")).text, /multi_queue/);
     } finally {
       await removeNetwork(name);
     }
@@ -49,10 +50,25 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: `createNetwork() makes a TAP device with a queue for each of several vCPUs${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    const name = namespaceName("test5");
+    await removeNetwork(name);
+    const network = await createNetwork(name, 2);
+    try {
+      assert.match((await inside(network, "ip -d link show tap0")).text, /multi_queue/);
+    } finally {
+      await removeNetwork(name);
+    }
+  },
+});
+
 /** A namespace at the other end of the link, in place of a guest: the TAP becomes a veth of the same name. */
 async function plugGuest(network: SessionNetwork, guestName: string): Promise<SessionNetwork> {
   await removeNetwork(guestName);
-  const guest = await createNetwork(guestName);
+  const guest = await createNetwork(guestName, 1);
   await inside(
     network,
     `ip link del tap0; ip link add tap0 type veth peer name eth0 netns ${guestName}
@@ -72,7 +88,7 @@ Deno.test({
     const folder = await Deno.makeTempDir();
     const names = [namespaceName("test2"), namespaceName("test3")] as const;
     await removeNetwork(names[0]);
-    const network = await createNetwork(names[0]);
+    const network = await createNetwork(names[0], 1);
     const guest = await plugGuest(network, names[1]);
     const socketPath = `${folder}/gw.sock`;
     const server = Deno.serve(
@@ -112,7 +128,7 @@ Deno.test({
   async fn(): Promise<void> {
     const name = namespaceName("test4");
     const start = performance.now();
-    await createNetwork(name);
+    await createNetwork(name, 4);
     await removeNetwork(name);
     assert.ok(performance.now() - start < 1000, `took ${performance.now() - start} ms`);
   },

@@ -54,6 +54,42 @@ Deno.test("VmmProcess.stop() ends a VMM that ignores the request and SIGTERM", a
   assert.ok(performance.now() - start < 5000);
 });
 
+/** A VMM that says what it was asked, and ends. */
+const SAYS_REQUEST = `${HELLO} ${STARTED} read -r stop; echo "$stop" >&2; exit 7`;
+
+Deno.test("VmmProcess.stop() asks the guest's init first, and the VMM for nothing if that ends the guest", async () => {
+  const vmm = fakeVmm(`${HELLO} ${STARTED} sleep 0.2; ${POWEROFF}`);
+  await vmm.start(CONFIG);
+  let asked = 0;
+  const end = await vmm.stop(10_000, () => Promise.resolve(void asked++));
+  assert.deepEqual(end, { type: "stopped", reason: "poweroff", exits: { io: 1 } });
+  assert.equal(asked, 1);
+});
+
+Deno.test("VmmProcess.stop() asks the VMM at once when the init cannot be asked, with all the time", async () => {
+  const vmm = fakeVmm(SAYS_REQUEST);
+  await vmm.start(CONFIG);
+  const start = performance.now();
+  const end = await vmm.stop(20_000, () => Promise.reject(new Error("connection refused")));
+  assert.ok(performance.now() - start < 5000);
+  assert.ok(end.type === "crashed" && end.exitCode === 7, JSON.stringify(end));
+  const graceMs = Number(/"graceMs":([0-9]+)/.exec(end.message)?.[1]);
+  assert.ok(graceMs > 15_000 && graceMs <= 20_000, end.message);
+});
+
+Deno.test("VmmProcess.stop() asks the VMM after half of the time when the init says yes and does nothing", async () => {
+  for (const answer of [Promise.resolve(), new Promise<void>(() => {})]) {
+    const vmm = fakeVmm(SAYS_REQUEST);
+    await vmm.start(CONFIG);
+    const start = performance.now();
+    const end = await vmm.stop(1000, () => answer);
+    const elapsed = performance.now() - start;
+    assert.ok(elapsed >= 499 && elapsed < 5000, `${elapsed} ms`);
+    assert.ok(end.type === "crashed" && end.exitCode === 7, JSON.stringify(end));
+    assert.ok(Number(/"graceMs":([0-9]+)/.exec(end.message)?.[1]) <= 501, end.message);
+  }
+});
+
 Deno.test("VmmProcess.kill() ends a VMM at once, and twice does no harm", async () => {
   const vmm = fakeVmm(`${HELLO} ${STARTED} sleep 60`);
   await vmm.start(CONFIG);

@@ -20,6 +20,8 @@ class RecordingDevice implements VirtioDevice {
   notified: number[] = [];
   resets = 0;
   broken = false;
+  /** calls that leave work for another */
+  unfinished = 0;
   config(): Uint8Array {
     return Uint8Array.of(1, 2, 3, 4);
   }
@@ -29,21 +31,35 @@ class RecordingDevice implements VirtioDevice {
   notify(queueIndex: number): boolean {
     if (this.broken) throw new QueueError("broken");
     this.notified.push(queueIndex);
-    return false;
+    return this.unfinished-- > 0;
   }
   reset(): void {
     this.resets++;
   }
 }
 
-function create(): { device: RecordingDevice; transport: MmioTransport; status: Int32Array } {
+function create(): {
+  device: RecordingDevice;
+  transport: MmioTransport;
+  status: Int32Array;
+  workLeft: number[];
+} {
   const status = new Int32Array(1);
   const device = new RecordingDevice();
+  const workLeft: number[] = [];
   const interrupt = new InterruptStatus(status, 0, { trigger: () => {} });
   return {
     device,
-    transport: new MmioTransport(device, new GuestMemory(new ArrayBuffer(0x10000)), interrupt),
+    transport: new MmioTransport(
+      device,
+      new GuestMemory(new ArrayBuffer(0x10000)),
+      interrupt,
+      (queueIndex) => {
+        workLeft.push(queueIndex);
+      },
+    ),
     status,
+    workLeft,
   };
 }
 
@@ -97,8 +113,30 @@ Deno.test("MmioTransport goes through initialisation and hands the queues over a
   equal(status(transport), DRIVER_OK);
   equal(device.context?.features, (1n << 32n) | (1n << 5n));
   equal(device.context?.queues.length, 1);
-  transport.notify(0);
+  // What the driver put in before, and what it tells of later
   deepEqual(device.notified, [0]);
+  transport.notify(0);
+  deepEqual(device.notified, [0, 0]);
+});
+
+Deno.test("MmioTransport asks to be called again for a queue with work left, at DRIVER_OK and after a notification", () => {
+  const { transport, device, workLeft } = create();
+  acceptFeatures(transport);
+  setUpQueue(transport);
+  device.unfinished = 2;
+  write(transport, abi.VIRTIO_MMIO_STATUS, DRIVER_OK);
+  deepEqual(workLeft, [0]);
+  transport.notify(0);
+  deepEqual(workLeft, [0, 0]);
+  transport.notify(0);
+  deepEqual([workLeft.length, device.notified.length], [2, 3]);
+});
+
+Deno.test("MmioTransport does not look into a queue that the driver did not set up", () => {
+  const { transport, device } = create();
+  acceptFeatures(transport);
+  write(transport, abi.VIRTIO_MMIO_STATUS, DRIVER_OK);
+  deepEqual(device.notified, []);
 });
 
 Deno.test("MmioTransport refuses FEATURES_OK for a feature that was not offered, or without VERSION_1", () => {
@@ -152,6 +190,7 @@ Deno.test("MmioTransport stops a device whose queue broke, tells the driver, and
   equal(status(transport), DRIVER_OK | NEEDS_RESET);
   equal(interruptStatus[0], abi.VIRTIO_MMIO_INT_CONFIG);
   device.broken = false;
+  device.notified = [];
   transport.notify(0);
   deepEqual(device.notified, []);
   write(transport, abi.VIRTIO_MMIO_STATUS, 0);
@@ -166,7 +205,9 @@ Deno.test("MmioTransport ignores notifications of queues that do not exist and o
   transport.notify(0);
   acceptFeatures(transport);
   setUpQueue(transport);
+  deepEqual(device.notified, []);
   write(transport, abi.VIRTIO_MMIO_STATUS, DRIVER_OK);
+  device.notified = [];
   write(transport, abi.VIRTIO_MMIO_QUEUE_NOTIFY, 7);
   deepEqual(device.notified, []);
 });

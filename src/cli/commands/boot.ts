@@ -14,7 +14,7 @@ import {
 } from "../../local/raw_boot.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { ProgressDisplay } from "../progress_display.ts";
-import { parseDurationMs, parseSizeMib } from "../quantities.ts";
+import { parseByteRate, parseCount, parseDurationMs, parseSizeMib } from "../quantities.ts";
 import { UsageError } from "../usage_error.ts";
 
 const DEFAULT_MEMORY_MIB = 512;
@@ -26,10 +26,15 @@ const CONSOLE_WORDS = { serial: "console=ttyS0", virtio: "console=ttyS0 console=
 const OPTIONS = {
   kernel: { type: "string", short: "k" },
   initrd: { type: "string", short: "i" },
-  disk: { type: "string", short: "d" },
+  disk: { type: "string", short: "d", multiple: true },
   tap: { type: "string", short: "t" },
   memory: { type: "string", short: "m" },
   append: { type: "string", short: "a" },
+  cpus: { type: "string" },
+  "disk-rate": { type: "string" },
+  "disk-iops": { type: "string" },
+  "net-rate": { type: "string" },
+  "net-pps": { type: "string" },
   "on-reboot": { type: "string" },
   grace: { type: "string" },
   console: { type: "string" },
@@ -39,7 +44,18 @@ const OPTIONS = {
 /** What the command line asks for. */
 export type BootArguments = Pick<
   RawBootOptions,
-  "kernel" | "initrd" | "disk" | "tap" | "memoryMib" | "cmdline" | "console" | "onReboot" | "graceMs"
+  | "kernel"
+  | "initrd"
+  | "disks"
+  | "diskRateLimit"
+  | "tap"
+  | "netRateLimit"
+  | "memoryMib"
+  | "cpus"
+  | "cmdline"
+  | "console"
+  | "onReboot"
+  | "graceMs"
 >;
 
 /** Whether to print the boot's phases at the end. */
@@ -50,21 +66,46 @@ function wantsTimings(args: readonly string[]): boolean {
 /** Reads the command line. */
 export function parseBootArguments(args: readonly string[]): BootArguments {
   const { values } = parseArgs({ args: [...args], options: OPTIONS });
-  const { kernel, initrd, disk, tap, memory, append } = values;
+  const { kernel, initrd, disk: disks = [], tap, memory, cpus, append } = values;
   if (kernel === undefined) throw new UsageError("A kernel is needed: sandbox boot -k KERNEL");
   const memoryMib = memory === undefined ? DEFAULT_MEMORY_MIB : parseSizeMib("-m", memory);
   const terminal = parseConsole(values.console ?? "serial");
-  const root = disk === undefined ? "" : " root=/dev/vda rw";
+  const root = disks.length === 0 ? "" : " root=/dev/vda rw";
   return {
     kernel,
     initrd,
-    disk,
+    disks,
+    diskRateLimit: parseRateLimit(values, "disk-rate", "disk-iops", {
+      flag: "-d",
+      isThere: disks.length > 0,
+    }),
     tap,
+    netRateLimit: parseRateLimit(values, "net-rate", "net-pps", { flag: "-t", isThere: tap !== undefined }),
     memoryMib,
+    cpus: cpus === undefined ? 1 : parseCount("--cpus", cpus),
     cmdline: append ?? `${CONSOLE_WORDS[terminal]} ${DEFAULT_CMDLINE}${root}`,
     console: terminal,
     onReboot: parseOnReboot(values["on-reboot"] ?? "exit"),
     graceMs: values.grace === undefined ? DEFAULT_GRACE_MS : parseDurationMs("--grace", values.grace),
+  };
+}
+
+/** What a device is held to; `undefined` if to nothing. */
+function parseRateLimit(
+  values: Readonly<Record<string, unknown>>,
+  bytes: "disk-rate" | "net-rate",
+  operations: "disk-iops" | "net-pps",
+  device: { readonly flag: string; readonly isThere: boolean },
+): RawBootOptions["diskRateLimit"] {
+  const { [bytes]: byteRate, [operations]: rate } = values;
+  const named = [bytes, operations].find((name) => values[name] !== undefined);
+  if (named === undefined) return undefined;
+  if (!device.isThere) {
+    throw new UsageError(`--${named} needs ${device.flag}: there is nothing to hold to a rate`);
+  }
+  return {
+    ...(typeof byteRate === "string" && { bytesPerSecond: parseByteRate(`--${bytes}`, byteRate) }),
+    ...(typeof rate === "string" && { operationsPerSecond: parseCount(`--${operations}`, rate) }),
   };
 }
 

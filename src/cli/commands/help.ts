@@ -24,9 +24,14 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
     The key of the model's API is read from OPENAI_API_KEY; it never enters the VM.
     Results: result.json, changes.patch, workspace.tar, transcript.jsonl.
 
-  sandbox boot -k KERNEL [-i INITRD] [-d DISK] [-t TAP] [-m MEMORY] [-a CMDLINE]
+  sandbox boot -k KERNEL [-i INITRD] [-d DISK]… [-t TAP] [-m MEMORY] [-a CMDLINE]
                                        boot a kernel with its serial console here; Ctrl-A Ctrl-C quits
-                                       (without -a: the serial console, and the disk as root)
+                                       (without -a: the serial console, and the first disk as root)
+      --cpus N                 number of virtual CPUs (default 1)
+      --disk-rate SIZE         bytes a second that each disk is held to, 4M or 512K
+      --disk-iops N            requests a second that each disk is held to
+      --net-rate SIZE          bytes a second that the network is held to, both directions together
+      --net-pps N              packets a second that the network is held to
       --console WHAT           serial (default), or virtio: faster, and follows the window's size
       --on-reboot WHAT         when the guest reboots: exit (default), or restart it with the same files
       --grace DURATION         how long the guest may take to power off when asked to (default 10s)
