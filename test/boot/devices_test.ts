@@ -1,6 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "node:path";
-import type { NetConfig } from "../../src/vmm/protocol.ts";
 import { run } from "../support/command.ts";
 import { LinuxVm } from "../support/linux_vm.ts";
 import { Random } from "../support/random.ts";
@@ -16,28 +15,6 @@ async function powerOff(vm: LinuxVm): Promise<void> {
   await vm.vmm.send({ type: "stop", graceMs: 30_000 });
   equal((await vm.vmm.until("stopped")).reason, "poweroff");
   await vm.vmm.status;
-}
-
-/** A guest at 172.30.0.2 on a TAP device at 172.30.0.1, in a network namespace of their own; and a folder for files. */
-async function withNetwork(
-  net: Omit<NetConfig, "tap">,
-  test: (vm: LinuxVm, namespace: string, folder: string) => Promise<void>,
-): Promise<void> {
-  const namespace = `pdk-test-${Deno.pid}`;
-  const folder = await Deno.makeTempDir({ prefix: "paddock-net-" });
-  run("ip", ["netns", "add", namespace]);
-  try {
-    const inside = (...args: string[]): string => run("ip", ["netns", "exec", namespace, ...args]);
-    inside("ip", "tuntap", "add", "tap7", "mode", "tap", "vnet_hdr");
-    inside("ip", "addr", "add", "172.30.0.1/30", "dev", "tap7");
-    inside("ip", "link", "set", "tap7", "up");
-    const words = "paddock.ip=172.30.0.2/30";
-    await using vm = await LinuxVm.boot({ namespace, net: { tap: "tap7", ...net }, words });
-    await test(vm, namespace, folder);
-  } finally {
-    run("ip", ["netns", "del", namespace]);
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 Deno.test("what a guest writes to a qcow2 disk is exactly what qemu-img converts, and the image has no error", async () => {
@@ -105,40 +82,6 @@ Deno.test("bytes go through vsock unchanged in both directions, on many streams 
     equal(output[0], String.fromCharCode(97 + index));
   });
   await Promise.all(streams);
-});
-
-Deno.test("a guest and its host's TAP device talk, inside a namespace of their own", async () => {
-  await withNetwork({ mac: "06:00:ac:1e:00:02" }, async (vm, namespace) => {
-    const inside = (...args: string[]): string => run("ip", ["netns", "exec", namespace, ...args]);
-    match((await vm.sh("cat /sys/class/net/eth0/address")).output, /06:00:ac:1e:00:02/);
-    match(inside("ping", "-c", "5", "-i", "0.2", "-W", "5", "172.30.0.2"), /5 received/);
-    match(inside("ping", "-c", "2", "-s", "1400", "-W", "5", "172.30.0.2"), /2 received/);
-  });
-});
-
-Deno.test("20 MB go through TCP unchanged each way, in segments longer than a frame", async () => {
-  await withNetwork({ mtu: 1400 }, async (vm, namespace, folder) => {
-    equal((await vm.sh("cat /sys/class/net/eth0/mtu")).output, "1400\n");
-    const path = join(folder, "sent");
-    await Deno.writeFile(path, new Random(20).bytes(20 * MIB));
-    const socat = (from: string, to: string): Deno.ChildProcess =>
-      new Deno.Command("ip", { args: ["netns", "exec", namespace, "socat", "-u", from, to] }).spawn();
-
-    const listening = vm.sh("nc -l -p 7001 > /root/got; sha256sum < /root/got");
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    ok((await socat(`OPEN:${path}`, "TCP:172.30.0.2:7001").status).success);
-    equal((await listening).output.split(" ")[0], await sha256(path));
-    const received = Number((await vm.sh("cat /sys/class/net/eth0/statistics/rx_packets")).output);
-    // 20 MB in frames of 1400 bytes are 15,000
-    ok(received < 5000, `${received} packets`);
-
-    const back = join(folder, "back");
-    const receiver = socat("TCP-LISTEN:7002,bind=172.30.0.1", `CREATE:${back}`);
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    equal((await vm.sh("nc 172.30.0.1 7002 < /root/got")).exitCode, 0);
-    ok((await receiver.status).success);
-    equal(await sha256(back), await sha256(path));
-  });
 });
 
 Deno.test("a disk has a queue a vCPU, its serial number, and the rate that it is held to", async () => {
