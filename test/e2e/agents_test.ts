@@ -7,7 +7,7 @@ const MAKE_REPOSITORY = `mkdir repo; cd repo; git init -q -b main; git config us
   echo one > kept.txt; git add -A; git commit -qm first; echo local >> kept.txt`;
 
 /** What each agent calls the tool that runs commands. */
-const AGENTS = [{ name: "claude-code", tool: "Bash" }, { name: "openclaw", tool: "exec" }] as const;
+const AGENTS = [{ name: "claude-code", tool: "Bash" }] as const;
 
 for (const { name, tool } of AGENTS) {
   Deno.test(`${name} works on a repository, and its patch holds what it did there`, async () => {
