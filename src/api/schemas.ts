@@ -30,6 +30,7 @@ export const submissionSchema = z.strictObject({
   timeoutMs: z.int().min(1000).max(24 * 60 * MINUTE_MS).default(30 * MINUTE_MS),
   modelUrl: z.url({ protocol: /^https?$/ }).max(100_000).optional(),
   modelIdleTimeoutMs: z.int().min(1000).max(60 * MINUTE_MS).optional(),
+  maxTokens: z.int().min(1).max(1_000_000_000).optional(),
   keep: z.boolean().default(false),
   /** upload that holds the workspace */
   uploadId: z.string().regex(/^[a-z0-9]{1,40}$/).optional(),
@@ -58,6 +59,6 @@ export interface TaskView {
 
 /** The part of a submission that is stored: everything but the key. */
 export function toTaskRequest(submission: Submission): TaskRequest {
-  const { agent, prompt, model, memoryMib, cpus, timeoutMs, modelUrl, modelIdleTimeoutMs, keep } = submission;
-  return { agent, prompt, model, memoryMib, cpus, timeoutMs, modelUrl, modelIdleTimeoutMs, keep };
+  const { apiKey: _apiKey, uploadId: _uploadId, attached: _attached, ...request } = submission;
+  return request;
 }

@@ -45,6 +45,7 @@ function lostResult(cause: string): TaskResult {
     signal: null,
     finalMessage: null,
     usage: null,
+    modelUsage: null,
     changes: null,
     timesMs: {},
     versions: {},

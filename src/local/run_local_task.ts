@@ -34,6 +34,7 @@ export interface LocalTaskOptions {
   readonly timeoutMs?: number | undefined;
   readonly modelUrl?: string | undefined;
   readonly modelIdleTimeoutMs?: number | undefined;
+  readonly maxTokens?: number | undefined;
   readonly keep: boolean;
   /** use the scripted model server in place of a provider */
   readonly demo: boolean;
@@ -157,6 +158,7 @@ async function followTask(
     cpus: options.cpus,
     timeoutMs: options.timeoutMs,
     modelIdleTimeoutMs: options.modelIdleTimeoutMs,
+    maxTokens: options.maxTokens,
     keep: options.keep,
     attached: true,
     uploadId,

@@ -10,6 +10,7 @@ import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
+import { TokenBudget } from "../network/token_budget.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import { type Changes, collectChanges } from "./changes.ts";
@@ -58,6 +59,7 @@ class TaskRun {
   readonly #timesMs: Partial<Record<TaskPhase, number>> = {};
   readonly #modelRequests = { forwarded: 0, refused: 0, failed: 0 };
   #lastDecision: GatewayDecision | undefined;
+  readonly #budget: TokenBudget;
   #image: PreparedImage | undefined;
   #facts: AgentRunFacts | undefined;
   #changes: Changes | undefined;
@@ -65,6 +67,7 @@ class TaskRun {
 
   constructor(options: RunTaskOptions) {
     this.#options = options;
+    this.#budget = new TokenBudget(options.request.maxTokens);
   }
 
   /** Runs the task; gives its result and never throws. */
@@ -113,7 +116,7 @@ class TaskRun {
 
   #createSession(image: PreparedImage): Promise<Session> {
     const { request, spec, stateDir, apiKey, signal, onEvent } = this.#options;
-    const { keyHeader, paths, baseUrl } = spec.model;
+    const { keyHeader, paths, baseUrl, errorShape } = spec.model;
     const key = apiKey === undefined
       ? undefined
       : { header: keyHeader.name, value: keyHeader.prefix + apiKey };
@@ -125,7 +128,8 @@ class TaskRun {
       memoryMib: request.memoryMib ?? spec.memoryMib,
       cpus: request.cpus,
       bootTimeoutMs: BOOT_TIMEOUT_MS,
-      upstream: { baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, key },
+      upstream: { baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, key, errorShape },
+      budget: this.#budget,
       ...(modelIdleTimeoutMs === undefined ? {} : { gatewayLimits: { idleTimeoutMs: modelIdleTimeoutMs } }),
       onGateway: (decision) => {
         this.#lastDecision = decision;
@@ -213,6 +217,7 @@ class TaskRun {
       const verdict = judgeRun(this.#facts, {
         timeoutMs: request.timeoutMs,
         lastDecision: this.#lastDecision,
+        overBudget: this.#budget.wasExceeded,
       });
       // What went wrong after the run takes back only a success: the first cause stays.
       if (failure === undefined || verdict.outcome !== "done") return verdict;
@@ -230,6 +235,7 @@ class TaskRun {
       signal: facts?.exit?.signal ?? null,
       finalMessage: facts?.finalMessage ?? null,
       usage: facts?.usage ?? null,
+      modelUsage: this.#budget.used ?? null,
       changes: changes === undefined ? null : {
         paths: changes.paths.slice(0, MAX_LISTED_CHANGES),
         totalCount: changes.paths.length,

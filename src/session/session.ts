@@ -15,6 +15,7 @@ import {
   startModelGateway,
 } from "../network/model_gateway.ts";
 import { LINK } from "../network/ruleset.ts";
+import type { TokenBudget } from "../network/token_budget.ts";
 import { createNetwork, startRelay } from "../network/session_network.ts";
 import type { VmConfig } from "../vmm/protocol.ts";
 import { type BootPhases, bootPhases } from "./boot_phases.ts";
@@ -44,6 +45,8 @@ export interface SessionOptions {
   readonly bootTimeoutMs: number;
   readonly upstream: GatewayUpstream;
   readonly gatewayLimits?: Partial<GatewayLimits>;
+  /** counts the tokens of the model's answers */
+  readonly budget: TokenBudget;
   readonly onGateway: (decision: GatewayDecision) => void;
   /** given the bodies of the agent's requests to its model (default: nobody) */
   readonly onModelRequest?: ((body: Uint8Array) => void) | undefined;
@@ -160,6 +163,7 @@ export class Session implements AsyncDisposable {
       socketPath: gatewayPath,
       upstream: options.upstream,
       ...(options.gatewayLimits === undefined ? {} : { limits: options.gatewayLimits }),
+      budget: options.budget,
       onDecision: options.onGateway,
       onRequest: options.onModelRequest,
     });
