@@ -10,7 +10,7 @@ import type { DeviceQueue } from "../src/virtio/device_queue.ts";
 
 interface Buffer {
   readonly chain: DescriptorChain;
-  readonly views: Uint8Array<ArrayBuffer>[];
+  readonly viewCount: number;
   readonly sizeBytes: number;
 }
 
@@ -23,6 +23,8 @@ export class ReceiveBuffers {
   readonly #mergeable: boolean;
   readonly #longestBytes: number;
   readonly #buffers: Buffer[] = [];
+  /** of all buffers, in order */
+  readonly #views: Uint8Array<ArrayBuffer>[] = [];
   #sizeBytes = 0;
 
   /**
@@ -35,7 +37,7 @@ export class ReceiveBuffers {
     this.#longestBytes = longestBytes;
   }
 
-  /** Room for the next packet; `undefined` if the guest gave too little: it will notify when it gives more. */
+  /** Room for the next packet, good until {@linkcode commit}; `undefined` if the guest gave too little: it will notify when it gives more. */
   views(): Uint8Array<ArrayBuffer>[] | undefined {
     while (!this.#enough()) {
       const chain = this.#queue.pop();
@@ -44,10 +46,12 @@ export class ReceiveBuffers {
         return undefined;
       }
       const sizeBytes = Math.min(chain.writer.availableBytes, this.#longestBytes);
-      this.#buffers.push({ chain, views: chain.writer.views(sizeBytes), sizeBytes });
+      const views = chain.writer.views(sizeBytes);
+      this.#views.push(...views);
+      this.#buffers.push({ chain, viewCount: views.length, sizeBytes });
       this.#sizeBytes += sizeBytes;
     }
-    return this.#buffers.flatMap(({ views }) => views);
+    return this.#views;
   }
 
   /** Gives the buffers back that a packet of `sizeBytes` now fills, from the first of {@linkcode views} on. */
@@ -55,12 +59,15 @@ export class ReceiveBuffers {
     const count = this.#countFor(sizeBytes);
     this.#writeCount(count);
     let left = sizeBytes;
-    for (const { chain, sizeBytes: room } of this.#buffers.splice(0, count)) {
+    let viewCount = 0;
+    for (const { chain, sizeBytes: room, viewCount: views } of this.#buffers.splice(0, count)) {
+      viewCount += views;
       chain.writer.advance(Math.min(left, room));
       left -= room;
       this.#sizeBytes -= room;
       this.#queue.push(chain);
     }
+    this.#views.splice(0, viewCount);
   }
 
   #enough(): boolean {
@@ -81,7 +88,7 @@ export class ReceiveBuffers {
   #writeCount(count: number): void {
     const field = [count & 0xff, count >> 8];
     let offset = NUM_BUFFERS_OFFSET;
-    for (const view of this.#buffers.flatMap(({ views }) => views)) {
+    for (const view of this.#views) {
       while (field.length > 0 && offset < view.byteLength) view[offset++] = field.shift() ?? 0;
       if (field.length === 0) return;
       offset -= view.byteLength;

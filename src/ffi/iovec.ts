@@ -7,6 +7,7 @@
 
 /** `struct iovec`: void *iov_base, size_t iov_len. */
 const ENTRY_SIZE = 16;
+const WORD = 2 ** 32;
 
 /** Entries that one call takes: IOV_MAX of linux/uio.h. */
 export const IOV_MAX = 1024;
@@ -17,6 +18,8 @@ export class Iovec {
   readonly #view: DataView<ArrayBuffer>;
   readonly #base: ArrayBuffer;
   readonly #baseAddr: bigint;
+  /** the same as a number: user addresses are below 2^47 */
+  readonly #base53: number;
 
   /** `base` is the mapping's buffer and `hostAddr` its address: views into it need no address look-up. */
   constructor(base: ArrayBuffer, hostAddr: bigint, capacity = IOV_MAX) {
@@ -24,6 +27,7 @@ export class Iovec {
     this.#view = new DataView(this.bytes.buffer);
     this.#base = base;
     this.#baseAddr = hostAddr;
+    this.#base53 = Number(hostAddr);
   }
 
   /**
@@ -38,8 +42,12 @@ export class Iovec {
       const view = views[index];
       if (view === undefined) break;
       const at = (first + index) * ENTRY_SIZE;
-      this.#view.setBigUint64(at, this.addressOf(view), true);
-      this.#view.setBigUint64(at + 8, BigInt(view.byteLength), true);
+      // Most views are guest RAM: no BigInt for them, of which a packet may need dozens.
+      const addr = view.buffer === this.#base ? this.#base53 + view.byteOffset : Number(this.addressOf(view));
+      this.#view.setUint32(at, addr % WORD, true);
+      this.#view.setUint32(at + 4, Math.floor(addr / WORD), true);
+      this.#view.setUint32(at + 8, view.byteLength % WORD, true);
+      this.#view.setUint32(at + 12, Math.floor(view.byteLength / WORD), true);
     }
     return count;
   }

@@ -52,7 +52,7 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...(initrdPath === undefined ? [] : ["-initrd", initrdPath]),
     ...(cmdline === undefined ? [] : ["-append", cmdline]),
     ...(disks.length === 0 ? [] : ["-object", "iothread,id=disks"]),
-    ...disks.flatMap(diskArguments),
+    ...disks.flatMap((disk, index) => diskArguments(disk, index, disks.length)),
     ...(net === undefined ? [] : [
       ...["-netdev", `tap,id=net,ifname=${net.tap},script=no,downscript=no,vhost=${onOff(net.vhost)}`],
       ...["-device", `virtio-net-device,netdev=net,mac=06:00:ac:1e:00:02,${slot(disks.length)}`],
@@ -64,14 +64,19 @@ function onOff(on: boolean): string {
   return on ? "on" : "off";
 }
 
-function diskArguments({ path, format, readOnly = false }: QemuDisk, index: number): string[] {
+function diskArguments(
+  { path, format, readOnly = false }: QemuDisk,
+  index: number,
+  count: number,
+): string[] {
   const how = `cache=writeback,aio=io_uring,discard=unmap,readonly=${onOff(readOnly)}`;
   return [
     ...["-drive", `id=disk${index},file=${path},format=${format},if=none,${how}`],
-    ...["-device", `virtio-blk-device,drive=disk${index},iothread=disks,${slot(index)}`],
+    ...["-device", `virtio-blk-device,drive=disk${index},iothread=disks,${slot(count - 1 - index)}`],
   ];
 }
 
+/** Linux finds what is in the last slot first. */
 function slot(index: number): string {
   return `bus=virtio-mmio-bus.${index}`;
 }
