@@ -77,9 +77,10 @@ export class IoUring implements Disposable {
   readonly #ringWords: Int32Array<ArrayBuffer>;
   readonly #ringView: DataView<ArrayBuffer>;
   readonly #sqes: DataView<ArrayBuffer>;
+  readonly #sqeBytes: Uint8Array<ArrayBuffer>;
   readonly #offsets: Offsets;
   readonly #iovec: Iovec;
-  readonly #iovecAddr: bigint;
+  readonly #iovecAddr: number;
   readonly #operations = new Map<number, Operation>();
   readonly #resources: DisposableStack;
   #nextId = 0;
@@ -111,9 +112,10 @@ export class IoUring implements Disposable {
     this.#ringWords = new Int32Array(this.#rings.buffer, 0, Math.floor(ringBytes / 4));
     this.#ringView = new DataView(this.#rings.buffer);
     this.#sqes = new DataView(sqes.buffer);
+    this.#sqeBytes = new Uint8Array(sqes.buffer);
     // The kernel copies an iovec array while it is submitted (FEAT_SUBMIT_STABLE): then its place is free again.
     this.#iovec = new Iovec(ram.buffer, ram.hostAddr, IOVEC_ENTRIES);
-    this.#iovecAddr = addressOf(this.#iovec.bytes);
+    this.#iovecAddr = Number(addressOf(this.#iovec.bytes));
     const event = resources.use(new EventFd());
     this.eventFd = event.fd;
     const eventFds = new Int32Array([event.fd]);
@@ -154,7 +156,7 @@ export class IoUring implements Disposable {
 
   /** Prepares an fdatasync: it covers what was complete when it was started. */
   fdatasync(fd: number, done: OnComplete): void {
-    this.#start({ opcode: OP_FSYNC, fd, addr: 0n, count: 0, fileOffset: 0, flags: FSYNC_DATASYNC }, {
+    this.#start({ opcode: OP_FSYNC, fd, addr: 0, count: 0, fileOffset: 0, flags: FSYNC_DATASYNC }, {
       done,
       views: [],
     });
@@ -215,7 +217,7 @@ export class IoUring implements Disposable {
     }
     if (this.#iovecsUsed + views.length > IOVEC_ENTRIES) this.#submit();
     const count = this.#iovec.fill(views, this.#iovecsUsed);
-    const addr = this.#iovecAddr + BigInt(this.#iovecsUsed * IOVEC_BYTES);
+    const addr = this.#iovecAddr + this.#iovecsUsed * IOVEC_BYTES;
     this.#start({ opcode, fd, addr, count, fileOffset, flags: 0 }, { done, views });
     this.#iovecsUsed += count;
   }
@@ -230,11 +232,11 @@ export class IoUring implements Disposable {
     // There is room: an operation holds no more than one entry, and the kernel has taken those that it was told of.
     const index = tail & this.#ringView.getUint32(sqMask, true);
     const at = index * SQE_BYTES;
-    for (let word = 0; word < SQE_BYTES; word += 8) this.#sqes.setBigUint64(at + word, 0n);
+    this.#sqeBytes.fill(0, at, at + SQE_BYTES);
     this.#sqes.setUint8(at, entry.opcode);
     this.#sqes.setInt32(at + 4, entry.fd, true);
-    this.#sqes.setBigUint64(at + 8, BigInt(entry.fileOffset), true);
-    this.#sqes.setBigUint64(at + 16, entry.addr, true);
+    this.#setU64(at + 8, entry.fileOffset);
+    this.#setU64(at + 16, entry.addr);
     this.#sqes.setUint32(at + 24, entry.count, true);
     this.#sqes.setUint32(at + 28, entry.flags, true);
     this.#sqes.setUint32(at + 32, id, true);
@@ -243,6 +245,11 @@ export class IoUring implements Disposable {
     // Publishes the entry: pairs with the kernel's acquire of the tail.
     Atomics.store(this.#ringWords, sqTail / 4, (tail + 1) | 0);
     this.#unsubmitted++;
+  }
+
+  #setU64(at: number, value: number): void {
+    this.#sqes.setUint32(at, value % 2 ** 32, true);
+    this.#sqes.setUint32(at + 4, Math.floor(value / 2 ** 32), true);
   }
 
   #submit(): void {
@@ -281,7 +288,7 @@ function addressOf(view: ArrayBufferView<ArrayBuffer>): bigint {
 interface Entry {
   readonly opcode: number;
   readonly fd: number;
-  readonly addr: bigint;
+  readonly addr: number;
   readonly count: number;
   readonly fileOffset: number;
   readonly flags: number;

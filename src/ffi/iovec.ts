@@ -17,17 +17,14 @@ export class Iovec {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;
   readonly #base: ArrayBuffer;
-  readonly #baseAddr: bigint;
-  /** the same as a number: user addresses are below 2^47 */
-  readonly #base53: number;
+  readonly #baseAddr: number;
 
   /** `base` is the mapping's buffer and `hostAddr` its address: views into it need no address look-up. */
   constructor(base: ArrayBuffer, hostAddr: bigint, capacity = IOV_MAX) {
     this.bytes = new Uint8Array(ENTRY_SIZE * capacity);
     this.#view = new DataView(this.bytes.buffer);
     this.#base = base;
-    this.#baseAddr = hostAddr;
-    this.#base53 = Number(hostAddr);
+    this.#baseAddr = Number(hostAddr);
   }
 
   /**
@@ -42,8 +39,7 @@ export class Iovec {
       const view = views[index];
       if (view === undefined) break;
       const at = (first + index) * ENTRY_SIZE;
-      // Most views are guest RAM: no BigInt for them, of which a packet may need dozens.
-      const addr = view.buffer === this.#base ? this.#base53 + view.byteOffset : Number(this.addressOf(view));
+      const addr = this.addressOf(view);
       this.#view.setUint32(at, addr % WORD, true);
       this.#view.setUint32(at + 4, Math.floor(addr / WORD), true);
       this.#view.setUint32(at + 8, view.byteLength % WORD, true);
@@ -52,9 +48,9 @@ export class Iovec {
     return count;
   }
 
-  /** Where a view lies in memory. */
-  addressOf(view: Uint8Array<ArrayBuffer>): bigint {
-    if (view.buffer === this.#base) return this.#baseAddr + BigInt(view.byteOffset);
-    return Deno.UnsafePointer.value(Deno.UnsafePointer.of(view));
+  /** Where a view lies in memory. A number and no BigInt, which would be garbage at once: user addresses end at 2^47. */
+  addressOf(view: Uint8Array<ArrayBuffer>): number {
+    if (view.buffer === this.#base) return this.#baseAddr + view.byteOffset;
+    return Number(Deno.UnsafePointer.value(Deno.UnsafePointer.of(view)));
   }
 }
