@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { findAgent } from "../session/agents.ts";
 import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
 import { newSessionId, sweepStale } from "../session/record.ts";
-import { runTask, type RunTaskOptions, TASK_FILES } from "../session/run_task.ts";
+import { runTask, type RunTaskOptions, TASK_FILES, taskPolicy } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { TaskEvent, TaskRequest, TaskResult } from "../session/task.ts";
 import { type EventRow, type TaskRow, TaskStore } from "../store/task_store.ts";
@@ -121,6 +121,7 @@ export class TaskService {
     const id = newSessionId();
     const folder = this.#folder(id);
     const request = toTaskRequest(submission);
+    taskPolicy(request);
     const live = new LiveTask(submission.attached);
     this.#store.addTask({
       id,

@@ -9,14 +9,20 @@ import { join } from "node:path";
 import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
+import { DEFAULT_EGRESS, EgressPolicy } from "../network/egress_policy.ts";
+import { EgressRuleError } from "../network/egress_rule.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
+import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import { type Changes, collectChanges } from "./changes.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
+import { SessionError } from "./session_error.ts";
 import type { TaskEvent, TaskPhase, TaskRequest, TaskResult } from "./task.ts";
 import { readFileChunks } from "./workspace_scan.ts";
+
+export { EGRESS_MODES } from "../network/egress_policy.ts";
 
 /** uid and gid of the user `agent` in every image. */
 const AGENT_UID = 1000;
@@ -32,6 +38,7 @@ export const TASK_FILES = {
   patch: "changes.patch",
   workspace: "workspace.tar",
   transcript: "transcript.jsonl",
+  network: "network.jsonl",
 } as const;
 
 /** Options of {@linkcode runTask}. */
@@ -51,6 +58,16 @@ export interface RunTaskOptions {
   readonly onEvent: (event: TaskEvent) => void;
 }
 
+/** What a task may reach. @throws {SessionError} when its rules cannot be understood */
+export function taskPolicy(request: TaskRequest): EgressPolicy {
+  try {
+    return new EgressPolicy(request.network ?? DEFAULT_EGRESS);
+  } catch (error) {
+    if (error instanceof EgressRuleError) throw new SessionError("config", error.message, { cause: error });
+    throw error;
+  }
+}
+
 /** A task while it runs: collects what the result will say. */
 class TaskRun {
   readonly #options: RunTaskOptions;
@@ -62,6 +79,7 @@ class TaskRun {
   #facts: AgentRunFacts | undefined;
   #changes: Changes | undefined;
   #keptFolder: string | undefined;
+  #networkLog: NetworkLog | undefined;
 
   constructor(options: RunTaskOptions) {
     this.#options = options;
@@ -112,8 +130,15 @@ class TaskRun {
   }
 
   #createSession(image: PreparedImage): Promise<Session> {
-    const { request, spec, stateDir, apiKey, signal, onEvent } = this.#options;
+    const { request, spec, stateDir, apiKey, signal, folder, onEvent } = this.#options;
     const { keyHeader, paths, baseUrl } = spec.model;
+    const policy = taskPolicy(request);
+    const networkLog = new NetworkLog({
+      path: join(folder, TASK_FILES.network),
+      policy,
+      onFirst: (decision) => onEvent({ type: "network", decision }),
+    });
+    this.#networkLog = networkLog;
     const key = apiKey === undefined
       ? undefined
       : { header: keyHeader.name, value: keyHeader.prefix + apiKey };
@@ -130,8 +155,11 @@ class TaskRun {
       onGateway: (decision) => {
         this.#lastDecision = decision;
         this.#modelRequests[decision.action] += 1;
+        networkLog.addModelRequest(decision);
         onEvent({ type: "gateway", decision });
       },
+      policy,
+      networkLog,
       onModelRequest: this.#readTraffic(),
       onPhase: (phase, ms) => this.#phaseOver(phase, ms),
       signal,
@@ -223,6 +251,7 @@ class TaskRun {
 
   #result(verdict: Verdict): TaskResult {
     const facts = this.#facts;
+    const network = this.#networkLog?.close();
     const changes = this.#changes;
     return {
       ...verdict,
@@ -240,6 +269,7 @@ class TaskRun {
       ...(this.#bootMs === undefined ? {} : { bootMs: this.#bootMs }),
       versions: this.#versions(),
       modelRequests: this.#modelRequests,
+      ...(network === undefined ? {} : { network }),
       transcript: { lineCount: facts?.lineCount ?? 0, truncated: facts?.transcriptTruncated ?? false },
       ...(this.#keptFolder === undefined ? {} : { keptFolder: this.#keptFolder }),
     };

@@ -75,6 +75,39 @@ Deno.test("parseRunArguments() reads a full command line", () => {
   );
 });
 
+Deno.test("parseRunArguments() takes network rules one by one, and none by default", () => {
+  assert.deepEqual(parseRunArguments(["codex", "x"]).network, { mode: "proxy", allow: [], profiles: [] });
+  const args = [
+    "--allow",
+    "a.example",
+    "--allow",
+    "*.b.example:443",
+    "--profile",
+    "git",
+    "--network",
+    "none",
+  ];
+  assert.deepEqual(parseRunArguments(["codex", "x", ...args]).network, {
+    mode: "none",
+    allow: ["a.example", "*.b.example:443"],
+    profiles: ["git"],
+  });
+});
+
+Deno.test("renderEvent() says what the network refused, and how to allow it", () => {
+  const denied = {
+    action: "denied",
+    protocol: "tls",
+    host: "example.com",
+    port: 443,
+    reason: "not in allow-list; allow with --allow example.com",
+  } as const;
+  assert.deepEqual(renderEvent({ type: "network", decision: denied }, PLAIN), [
+    "denied: example.com:443 (not in allow-list; allow with --allow example.com)",
+  ]);
+  assert.deepEqual(renderEvent({ type: "network", decision: { ...denied, action: "allowed" } }, PLAIN), []);
+});
+
 Deno.test("parseRunArguments() needs a prompt, except for a demo", () => {
   assert.throws(() => parseRunArguments([]), UsageError);
   assert.throws(() => parseRunArguments(["codex"]), UsageError);
@@ -89,6 +122,7 @@ Deno.test("bad usage is one line and exit code 2", () => {
     [() => parseRunArguments(["codex", "x", "--memory"]), /memory/],
     [() => parseRunArguments(["codex", "x", "--model-url", "ftp://x"]), /--model-url/],
     [() => parseRunArguments(["codex", "--demo", "--model-url", "http://x"]), /exclude/],
+    [() => parseRunArguments(["codex", "x", "--network", "nat"]), /--network must be none or proxy/],
     [() => parseBootArguments([]), /kernel/],
     [() => parseBootArguments(["-k", "x", "-z"]), /-z/],
     [() => parseBootArguments(["-k", "x", "stray"]), /stray/],

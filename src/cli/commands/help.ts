@@ -16,13 +16,17 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --timeout DURATION       longest run of the agent, 90s, 15m or 2h (default 30m)
       --model-url URL          base URL of the model's API, ending in /v1 (default: the provider's)
       --model-idle-timeout D   longest silence of the model's API (default 5m)
+      --allow RULE             let the agent reach a host too: name, *.name (all below it), name:PORT (default 80, 443)
+      --profile NAME           let it reach the hosts of a profile: packages, git, model-only (none)
+      --network MODE           proxy (default: allowed names only), or none (its model only, no names)
       --keep                   keep the VM's disk and console output
       --json                   print events as JSON, one a line
       --demo                   use the scripted model that comes with Paddock: needs no key
       --install                install missing packages without asking
       --alpine-rootfs FILE     build the image from this Alpine root archive
     The key of the model's API is read from OPENAI_API_KEY; it never enters the VM.
-    Results: result.json, changes.patch, workspace.tar, transcript.jsonl.
+    A sandbox.toml in the folder takes away from what is allowed: [network] with mode, allow, profiles, deny.
+    Results: result.json, changes.patch, workspace.tar, transcript.jsonl, network.jsonl.
 
   sandbox boot -k KERNEL [-i INITRD] [-d DISK]… [-t TAP] [-m MEMORY] [-a CMDLINE]
                                        boot a kernel with its serial console here; Ctrl-A Ctrl-C quits
