@@ -91,6 +91,8 @@ export interface AgentPackageTree {
   readonly folder: string;
   /** absolute path in the image that gets the `node_modules` */
   readonly to: string;
+  /** paths below it that are deleted */
+  readonly remove: readonly string[];
 }
 
 /** Turns an agent's stdout into events; one for each run, as some agents need more than one line for an event. */

@@ -16,6 +16,7 @@ import { prepareImage, type ProgressEvent } from "../src/images/prepare.ts";
 import { chooseHost } from "../src/local/host_choice.ts";
 import { hasTool } from "./support/command.ts";
 import { prepareDebian } from "./support/debian_guest.ts";
+import { prepareLoadGuest } from "./support/load_guest/load_guest.ts";
 
 /** Programs that only the tests use. */
 const TEST_TOOLS = [
@@ -142,6 +143,7 @@ function cliCommand(...args: readonly string[]): string[] {
 /** Boots need a KVM that is whole: they run where the product would run its VMs. */
 async function runBoots(): Promise<Counts> {
   await prepareImage(codex, { onProgress: showProgress });
+  await prepareLoadGuest();
   // Its packages run their scripts in a chroot, which takes root; without it, its test is skipped
   if (Deno.uid() === 0) await prepareDebian();
   const { kind, reason } = await chooseHost(stateDir());

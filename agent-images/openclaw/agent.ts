@@ -94,7 +94,13 @@ export const spec: AgentSpec = {
       "sha512-OmAztarr1gK4PD+sNyoku4N5Q40d8eqMuLjNa/zRvxF33aCsVKVIQLs4V5HYPWSWWlMiTdkmbZE/6Phigma0hw==",
     files: [{ from: "bin/node", to: "/usr/local/bin/node", mode: 0o755 }],
   }],
-  npmTree: { folder: fileURLToPath(new URL(".", import.meta.url)), to: FOLDER },
+  npmTree: {
+    folder: fileURLToPath(new URL(".", import.meta.url)),
+    to: FOLDER,
+    // Says that its install script has not run. On a fresh tree that would only delete this mark, and as the guest's user
+    // it could not
+    remove: ["node_modules/openclaw/.openclaw-lifecycle-pending"],
+  },
   debs: {
     alpine: ["libc6", "libstdc++6", "libgcc-s1", "libatomic1"],
     debian: ["libstdc++6", "libgcc-s1", "libatomic1"],

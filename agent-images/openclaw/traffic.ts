@@ -7,8 +7,8 @@
 import type { AgentEvent, AgentTrafficParser } from "../agent_spec.ts";
 import { type Json, list, object, parseObject, readable, string } from "../json.ts";
 
-/** Most calls that are remembered as told. */
-const MAX_CALLS = 10_000;
+/** Most messages and calls that are remembered as told. */
+const MAX_ITEMS = 10_000;
 
 /** The requests of one run. */
 export class OpenClawTraffic implements AgentTrafficParser {
@@ -22,14 +22,12 @@ export class OpenClawTraffic implements AgentTrafficParser {
   }
 
   #event(item: Json): AgentEvent[] {
-    const id = string(item.call_id) || string(item.id);
-    const key = `${string(item.type)} ${id}`;
-    if (id === "" || this.#told.has(key) || this.#told.size >= MAX_CALLS) return [];
+    const id = string(item.call_id);
+    const text = item.role === "assistant" ? textOf(item.content) : "";
+    const key = `${string(item.type)} ${id || text}`;
+    if (id + text === "" || this.#told.has(key) || this.#told.size >= MAX_ITEMS) return [];
     this.#told.add(key);
-    if (item.role === "assistant") {
-      const text = list(item.content).map((part) => string(object(part).text)).join("");
-      return text === "" ? [] : [{ type: "message", text }];
-    }
+    if (text !== "") return [{ type: "message", text }];
     switch (item.type) {
       case "function_call": {
         const input = string(object(parseObject(string(item.arguments))).command) || readable(item.arguments);
@@ -42,4 +40,10 @@ export class OpenClawTraffic implements AgentTrafficParser {
         return [];
     }
   }
+}
+
+function textOf(content: unknown): string {
+  return typeof content === "string"
+    ? content
+    : list(content).map((part) => string(object(part).text)).join("");
 }

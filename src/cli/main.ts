@@ -15,6 +15,8 @@ type Command = (args: readonly string[]) => Promise<number>;
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => (await import("./commands/run.ts")).run,
   boot: async () => (await import("./commands/boot.ts")).boot,
+  agents: async () => (await import("./commands/agents.ts")).agents,
+  images: async () => (await import("./commands/images.ts")).images,
   host: async () => (await import("./commands/host.ts")).host,
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
   help: async () => (await import("./commands/help.ts")).help,

@@ -6,6 +6,11 @@ set -u
 run=$1 source=$2 cache=$3 deno=$4 virtiofsd=$5
 shift 5
 exec >> "$run/supervisor.log" 2>&1 < /dev/null
+# A lock among the descriptors of whoever started this would be held for as long as the host runs. 255 is bash's own.
+for fd in /proc/self/fd/*; do
+  fd=${fd##*/}
+  if [ "$fd" -gt 2 ] && [ "$fd" -ne 255 ]; then eval "exec $fd>&-"; fi
+done
 echo $$ > "$run/pid"
 share=$run/share
 

@@ -68,6 +68,51 @@ export async function recordImage(
   }
 }
 
+/** An image that is there, and whether it is the one that its agent was run with last. */
+export interface ListedImage extends IndexEntry {
+  readonly agent: string;
+  readonly isLatest: boolean;
+  /** disk space that it takes, in bytes: holes do not count */
+  readonly sizeBytes: number;
+  readonly builtAt: Date;
+}
+
+/** All images, by agent, the latest first. */
+export async function listImages(cacheDir: string): Promise<ListedImage[]> {
+  const listed: ListedImage[] = [];
+  for (const agent of await agentsWithImages(cacheDir)) {
+    const index = await readIndex(cacheDir, agent);
+    for (const [inputs, entry] of Object.entries(index?.images ?? {}).reverse()) {
+      const disk = await Deno.stat(join(cacheDir, entry.rootfsPath)).catch(() => undefined);
+      if (disk === undefined) continue; // deleted by hand
+      const sizeBytes = (disk.blocks ?? disk.size / 512) * 512;
+      const builtAt = disk.mtime ?? new Date(0);
+      listed.push({ ...entry, agent, isLatest: inputs === index?.latest, sizeBytes, builtAt });
+    }
+  }
+  return listed;
+}
+
+/** Deletes all images of an agent; returns how many there were. A VM that runs on one keeps its open file. */
+export async function removeImages(cacheDir: string, agent: string): Promise<number> {
+  const entries = Object.values((await readIndex(cacheDir, agent))?.images ?? {});
+  // First the list: what is half deleted is no longer in it.
+  await removeAll(indexPath(cacheDir, agent));
+  for (const entry of entries) await removeAll(join(cacheDir, dirname(entry.rootfsPath)));
+  return entries.length;
+}
+
+async function agentsWithImages(cacheDir: string): Promise<string[]> {
+  try {
+    const names = await Array.fromAsync(Deno.readDir(join(cacheDir, "images")), ({ name }) => name);
+    return names.filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length))
+      .sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
 async function readIndex(cacheDir: string, agent: string): Promise<IndexFile | undefined> {
   try {
     return JSON.parse(await Deno.readTextFile(indexPath(cacheDir, agent))) as IndexFile;

@@ -16,6 +16,8 @@ export interface NpmTree {
   readonly folder: string;
   /** absolute path in the image that gets the `node_modules` */
   readonly to: string;
+  /** paths below it that are deleted */
+  readonly remove: readonly string[];
 }
 
 const FILES = ["package.json", "package-lock.json"] as const;
@@ -23,7 +25,7 @@ const FILES = ["package.json", "package-lock.json"] as const;
 /** What the tree is made from, as a key. */
 export async function npmTreeKey(tree: NpmTree): Promise<string> {
   const files = await Promise.all(FILES.map((name) => Deno.readFile(join(tree.folder, name))));
-  return contentKey(tree.to, ...files);
+  return contentKey(tree.to, tree.remove.join("\n"), ...files);
 }
 
 /** Installs the tree into `root`; what npm downloads stays in the cache. @throws {ImageError} */
@@ -49,5 +51,5 @@ export async function installNpmTree(
       throw explainNpm(error, "the packages of its lock file");
     }
   });
-  await removeAll(join(target, "node_modules/.package-lock.json"));
+  for (const path of ["node_modules/.package-lock.json", ...tree.remove]) await removeAll(join(target, path));
 }

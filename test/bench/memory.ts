@@ -8,7 +8,7 @@
 import { asm, elfOf } from "../support/tiny_guest.ts";
 import { TestVmm } from "../support/vmm.ts";
 import { hasTool } from "../support/command.ts";
-import { pvhElfOf, QemuMicrovm } from "./qemu_microvm.ts";
+import { ConsoleProcess, pvhElfOf, qemuArguments } from "./qemu_microvm.ts";
 import { OURS, type Report, type Row } from "./report.ts";
 import { type Series, summarise } from "./series.ts";
 
@@ -114,7 +114,7 @@ async function startOurs(kernelPath: string, cpus: number): Promise<Monitor> {
 }
 
 async function startQemu(kernelPath: string): Promise<Monitor> {
-  const qemu = new QemuMicrovm({ kernelPath, memoryMib: 16 });
+  const qemu = new ConsoleProcess(["qemu-system-x86_64", ...qemuArguments({ kernelPath, memoryMib: 16 })]);
   await qemu.untilConsole("!");
   return qemu;
 }

@@ -11,6 +11,8 @@ import type { Series } from "./series.ts";
 export interface Row {
   readonly what: string;
   readonly unit: string;
+  /** where it was measured (default: on this machine) */
+  readonly where?: "emulated host";
   /** the product's own name first, then the peers' */
   readonly contenders: Readonly<Record<string, Series>>;
   /** what the ratio of ours to the first peer's has to be, or a limit on our own median */
@@ -52,13 +54,16 @@ export function ratioOf(row: Row): number | undefined {
 /** Prints the report and writes it to `path`. */
 export async function publish(report: Report, options: { json: boolean; path: string }): Promise<void> {
   const rows = report.rows.map((row) => ({ ...row, ratio: ratioOf(row), met: isMet(row) }));
-  const text = JSON.stringify({ ...report, rows, machine: machine() }, null, 2);
+  const date = new Date().toISOString().slice(0, 10);
+  const text = JSON.stringify({ ...report, rows, machine: machine(), date }, null, 2);
   await Deno.mkdir(dirname(options.path), { recursive: true });
   await Deno.writeTextFile(options.path, `${text}\n`);
   if (options.json) return console.log(text);
-  console.log(`bench ${report.name} on ${machine().cpu}, ${machine().cpus} CPUs, Linux ${machine().kernel}`);
+  const { cpu, cpus, kernel } = machine();
+  console.log(`bench ${report.name} on ${cpu}, ${cpus} CPUs, Linux ${kernel}, ${date}`);
   for (const row of rows) {
-    console.log(`\n${row.what} (${row.unit})`);
+    const where = row.where === undefined ? "" : `, in the ${row.where}`;
+    console.log(`\n${row.what} (${row.unit}${where})`);
     for (const [name, series] of Object.entries(row.contenders)) {
       const { median, min, max, count } = series;
       console.log(
@@ -76,14 +81,16 @@ export async function publish(report: Report, options: { json: boolean; path: st
   console.log(`\nWritten to ${options.path}`);
 }
 
-function goalText({ goal }: Row): string {
+/** A goal in words. */
+export function goalText({ goal }: Row): string {
   if (goal?.atMost !== undefined) return `<= ${goal.atMost}`;
   return goal?.ratio?.atLeast !== undefined
     ? `ratio >= ${goal.ratio.atLeast}`
     : `ratio <= ${goal?.ratio?.atMost}`;
 }
 
-function figure(value: number): string {
+/** A figure with three digits that count. */
+export function figure(value: number): string {
   return value >= 1000 ? Math.round(value).toString() : value.toPrecision(3);
 }
 

@@ -31,11 +31,13 @@ export function summarise(values: readonly number[]): Series {
 export async function alternate(
   contenders: Readonly<Record<string, () => Promise<number>>>,
   rounds: number,
+  onStep: (text: string) => void = () => {},
 ): Promise<Record<string, number[]>> {
   const values: Record<string, number[]> = Object.fromEntries(
     Object.keys(contenders).map((name) => [name, []]),
   );
   for (let round = 0; round <= rounds; round++) {
+    onStep(`round ${round} of ${rounds}`);
     for (const [name, measure] of Object.entries(contenders)) {
       const value = await measure();
       if (round > 0) values[name]?.push(value);

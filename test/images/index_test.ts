@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { exists } from "../../src/images/build_once.ts";
-import { findImage, type IndexEntry, recordImage } from "../../src/images/image_index.ts";
+import {
+  findImage,
+  type IndexEntry,
+  listImages,
+  recordImage,
+  removeImages,
+} from "../../src/images/image_index.ts";
 
 async function withCache(body: (cache: string) => Promise<void>): Promise<void> {
   const cache = await Deno.makeTempDir({ prefix: "paddock-index-" });
@@ -60,4 +66,19 @@ Deno.test("only the newest images stay on the disk", () =>
     assert.equal(await exists(join(cache, "images/one")), false);
     assert.equal(await exists(join(cache, "images/two/rootfs.img")), true);
     assert.equal(await findImage(cache, "codex", "one"), undefined);
+  }));
+
+Deno.test("listImages() has the latest first, and removeImages() takes list and files away", () =>
+  withCache(async (cache) => {
+    assert.deepEqual(await listImages(cache), []);
+    for (const name of ["one", "two"]) await addImage(cache, name);
+    const listed = await listImages(cache);
+    assert.deepEqual(listed.map(({ imageKey, isLatest }) => [imageKey, isLatest]), [["two", true], [
+      "one",
+      false,
+    ]]);
+    assert.equal(await removeImages(cache, "codex"), 2);
+    assert.deepEqual(await listImages(cache), []);
+    assert.equal(await exists(join(cache, "images/one")), false);
+    assert.equal(await removeImages(cache, "codex"), 0);
   }));

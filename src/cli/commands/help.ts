@@ -24,9 +24,15 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --demo                   use the scripted model that comes with Paddock: needs no key
       --install                install missing packages without asking
       --alpine-rootfs FILE     build the image from this Alpine root archive
-    The key of the model's API is read from OPENAI_API_KEY; it never enters the VM.
+    AGENT is codex, claude-code or openclaw. The key of the model's API is read from the agent's variable
+    (sandbox agents names it); it never enters the VM.
     A sandbox.toml in the folder takes away from what is allowed: [network] with mode, allow, profiles, deny.
     Results: result.json, changes.patch, workspace.tar, transcript.jsonl, network.jsonl.
+
+  sandbox agents [--json]              the agents that there are, with versions and what they need
+  sandbox images list [--json]         the images that were built, with versions, sizes and ages
+  sandbox images build AGENT…          build what is missing now, rather than at the first run
+  sandbox images remove AGENT…         delete an agent's images; the next run builds one again
 
   sandbox boot -k KERNEL [-i INITRD] [-d DISK]… [-t TAP] [-m MEMORY] [-a CMDLINE]
                                        boot a kernel with its serial console here; Ctrl-A Ctrl-C quits
