@@ -5,6 +5,8 @@
  * @module
  */
 
+import { closeQuietly } from "./splice.ts";
+
 /** How long a guest may take to say what it wants, in `ms`. */
 const START_LIMIT_MS = 10_000;
 const CHUNK_BYTES = 16 * 1024;
@@ -62,10 +64,6 @@ export class ConnectionStart {
 
   #giveUp(): void {
     this.#isOver = true;
-    try {
-      this.connection.close();
-    } catch {
-      // It was closed already.
-    }
+    closeQuietly(this.connection);
   }
 }

@@ -74,6 +74,9 @@ export function parseDeniedTargets(text: string): DeniedTarget[] {
 
 function reasonFor({ address, protocol, port }: DeniedTarget): string {
   const name = /^[0-9]+$/.test(protocol) ? `IP protocol ${protocol}` : protocol.toUpperCase();
+  if (address === LINK.hostAddr && port === LINK.dnsPort && protocol === "udp") {
+    return "DNS: too many queries, or there are no names in mode none";
+  }
   if (address === LINK.hostAddr) return `${name}: nothing of the sandbox is there`;
   if (protocol === "tcp") return "TCP to an address; only allowed names can be reached";
   if (protocol === "udp") {

@@ -14,6 +14,7 @@ import type { NetworkLog } from "./network_log.ts";
 import { HOST_OUTSIDE, type Outside } from "./outside.ts";
 import { LINK, type LinkServices } from "./ruleset.ts";
 import { type SessionNetwork, startRelay } from "./session_network.ts";
+import { closeQuietly } from "./splice.ts";
 
 /** How long a query may take to come through its relay, in `ms`. */
 const QUERY_LIMIT_MS = 2000;
@@ -49,14 +50,7 @@ function listen(path: string, serve: (connection: Deno.Conn) => Promise<void>): 
 
 /** Takes one query from a connection, and puts its answer there. */
 async function serveQuery(connection: Deno.Conn, server: NameServer): Promise<void> {
-  const close = (): void => {
-    try {
-      connection.close();
-    } catch {
-      // It was closed already.
-    }
-  };
-  const timer = setTimeout(close, QUERY_LIMIT_MS);
+  const timer = setTimeout(() => closeQuietly(connection), QUERY_LIMIT_MS);
   try {
     const message = new Uint8Array(MAX_MESSAGE_BYTES);
     let length = 0;
@@ -70,7 +64,7 @@ async function serveQuery(connection: Deno.Conn, server: NameServer): Promise<vo
     // The relay went away: there is nobody to answer.
   } finally {
     clearTimeout(timer);
-    close();
+    closeQuietly(connection);
   }
 }
 

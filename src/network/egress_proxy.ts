@@ -11,19 +11,14 @@ import { ConnectionStart } from "./connection_start.ts";
 import type { EgressPolicy } from "./egress_policy.ts";
 import { isIpLiteral, normalizeName } from "./egress_rule.ts";
 import { type Authority, encodeRequestHead, parseRequestHead, type RequestHead } from "./http_head.ts";
-import {
-  describeDecision,
-  type NetworkDecision,
-  type OnNetworkDecision,
-  printableHost,
-} from "./network_decision.ts";
+import { type OnNetworkDecision, printableHost } from "./network_decision.ts";
 import { connectOutside, type Outside, OutsideError } from "./outside.ts";
+import { ProxyRefusal, type ProxyTarget } from "./proxy_refusal.ts";
 import { LINK } from "./ruleset.ts";
-import { splice, type SpliceLimits, writeAll } from "./splice.ts";
+import { closeQuietly, splice, type SpliceLimits, writeAll } from "./splice.ts";
 
 const TLS_HANDSHAKE = 22;
-/** Fatal alert `access_denied`: RFC 8446 §6. Clients show it, where a closed connection would look like a fault. */
-const TLS_ACCESS_DENIED = Uint8Array.of(21, 3, 3, 0, 2, 2, 49);
+const TUNNEL_OPEN = new TextEncoder().encode("HTTP/1.1 200 Connection established\r\n\r\n");
 /** Where nothing says whom a connection is for. */
 const NO_NAME = "unnamed";
 const DEFAULT_LIMITS: ProxyLimits = { connections: 128, maxBytes: 8 * 1024 ** 3, idleTimeoutMs: 300_000 };
@@ -42,34 +37,11 @@ export interface ProxyOptions {
   readonly limits?: Partial<ProxyLimits>;
 }
 
-/** Whom a connection is for, and how that is known. */
-interface Target {
-  readonly protocol: "http" | "tls" | "connect";
-  readonly host: string;
-  readonly port: number;
+/** A CONNECT that was let through, and its connection to the other side. */
+interface Tunnel {
+  readonly name: string;
+  readonly upstream: Deno.Conn;
 }
-
-/** A connection that is not carried. */
-class Refusal extends Error {
-  readonly target: Target;
-  readonly action: "denied" | "failed";
-  readonly status: number;
-
-  constructor(target: Target, reason: string, facts: { action?: "denied" | "failed"; status?: number } = {}) {
-    super(reason);
-    this.target = target;
-    this.action = facts.action ?? "denied";
-    this.status = facts.status ?? (this.action === "failed" ? 502 : 403);
-  }
-
-  get decision(): NetworkDecision {
-    const { host, port, protocol } = this.target;
-    return { action: this.action, protocol, host: printableHost(host), port, reason: this.message };
-  }
-}
-
-/** The way a connection was asked for, which is the way that a refusal is told. */
-type Speech = "http" | "tls";
 
 /** A proxy for one guest. */
 export class EgressProxy {
@@ -91,7 +63,7 @@ export class EgressProxy {
         host: NO_NAME,
         port: port ?? LINK.proxyPort,
       } as const;
-      this.#options.onDecision(new Refusal(target, "too many connections at once").decision);
+      this.#options.onDecision(new ProxyRefusal(target, "too many connections at once").decision);
       return connection.close();
     }
     this.#servedCount += 1;
@@ -104,23 +76,13 @@ export class EgressProxy {
     } finally {
       this.#servedCount -= 1;
       this.#open.delete(connection);
-      try {
-        connection.close();
-      } catch {
-        // It was closed with its other side.
-      }
+      closeQuietly(connection);
     }
   }
 
   /** Cuts all connections. */
   close(): void {
-    for (const connection of this.#open) {
-      try {
-        connection.close();
-      } catch {
-        // It has ended by itself.
-      }
-    }
+    for (const connection of this.#open) closeQuietly(connection);
   }
 
   async #serveTransparent(start: ConnectionStart, port: number): Promise<void> {
@@ -142,45 +104,42 @@ export class EgressProxy {
           host: head.authority.host,
           port: head.authority.port ?? 80,
         } as const;
-        throw new Refusal(target, "a request to the proxy needs a whole URL", { status: 400 });
+        throw new ProxyRefusal(target, "a request to the proxy needs a whole URL", { status: 400 });
       }
       await this.#forward(start, head, head.authority.port ?? 80);
     });
   }
 
   /** Does something with a connection; a refusal becomes a decision and is told to the guest in its own words. */
-  async #answering(start: ConnectionStart, speech: Speech, action: () => Promise<void>): Promise<void> {
+  async #answering(
+    start: ConnectionStart,
+    speech: "http" | "tls",
+    action: () => Promise<void>,
+  ): Promise<void> {
     try {
       await action();
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof ProxyRefusal)) throw error;
       this.#options.onDecision(error.decision);
-      if (speech === "tls") return await writeAll(start.connection, TLS_ACCESS_DENIED);
-      const body = `Paddock: ${describeDecision(error.decision)}\n`;
-      const head = `HTTP/1.1 ${error.status} ${error.action}\r\nContent-Type: text/plain\r\n` +
-        `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
-      await writeAll(start.connection, new TextEncoder().encode(head + body));
+      await writeAll(start.connection, error.toBytes(speech));
     }
   }
 
-  /** `tunnel`: the CONNECT that the bytes came through, with its connection to the other side */
-  async #carryTls(
-    start: ConnectionStart,
-    port: number,
-    tunnel?: { readonly name: string; readonly upstream: Deno.Conn },
-  ): Promise<void> {
-    const unknown: Target = { protocol: "tls", host: tunnel?.name ?? NO_NAME, port };
+  async #carryTls(start: ConnectionStart, port: number, tunnel?: Tunnel): Promise<void> {
+    const unknown: ProxyTarget = { protocol: "tls", host: tunnel?.name ?? NO_NAME, port };
     const hello = await start.read(parseClientHello);
-    if (hello === undefined) throw new Refusal(unknown, "no whole TLS ClientHello came");
-    if (hello.kind === "bad") throw new Refusal(unknown, `TLS ClientHello cannot be read: ${hello.reason}`);
-    if (hello.serverName === undefined) throw new Refusal(unknown, "TLS without a server name");
-    const target: Target = { protocol: "tls", host: hello.serverName, port };
+    if (hello === undefined) throw new ProxyRefusal(unknown, "no whole TLS ClientHello came");
+    if (hello.kind === "bad") {
+      throw new ProxyRefusal(unknown, `TLS ClientHello cannot be read: ${hello.reason}`);
+    }
+    if (hello.serverName === undefined) throw new ProxyRefusal(unknown, "TLS without a server name");
+    const target: ProxyTarget = { protocol: "tls", host: hello.serverName, port };
     const name = this.#allowedName(target);
     if (tunnel !== undefined && name !== tunnel.name) {
-      throw new Refusal(target, `TLS server name differs from CONNECT ${tunnel.name}`);
+      throw new ProxyRefusal(target, `TLS server name differs from CONNECT ${tunnel.name}`);
     }
     if (hello.isEncrypted) {
-      throw new Refusal(
+      throw new ProxyRefusal(
         target,
         "encrypted ClientHello: the name inside cannot be checked; turn ECH off in the client",
       );
@@ -189,44 +148,42 @@ export class EgressProxy {
     await this.#splice(start, upstream, target);
   }
 
-  async #carryHttp(start: ConnectionStart, port: number): Promise<void> {
+  async #carryHttp(start: ConnectionStart, port: number, tunnel?: Tunnel): Promise<void> {
     const head = await this.#readHead(start, port);
     if (head === undefined) return;
-    const { authority } = head;
-    const target: Target = { protocol: "http", host: authority.host, port };
+    const { host, port: named } = head.authority;
+    const target: ProxyTarget = { protocol: "http", host, port };
     if (head.tunnel !== undefined) {
-      throw new Refusal(target, "CONNECT is for the proxy's port only", { status: 400 });
+      throw new ProxyRefusal(target, "CONNECT is for the proxy's port only", { status: 400 });
     }
-    if (authority.port !== undefined && authority.port !== port) {
-      throw new Refusal(target, `request names port ${authority.port}`);
+    if (named !== undefined && named !== port) throw new ProxyRefusal(target, `request names port ${named}`);
+    if (tunnel !== undefined && this.#allowedName(target) !== tunnel.name) {
+      throw new ProxyRefusal(target, `Host differs from CONNECT ${tunnel.name}`);
     }
-    await this.#forward(start, head, port);
+    await this.#forward(start, head, port, tunnel);
   }
 
   async #carryTunnel(start: ConnectionStart, head: RequestHead, { host, port }: Authority): Promise<void> {
-    const target: Target = { protocol: "connect", host, port: port ?? 443 };
+    const target: ProxyTarget = { protocol: "connect", host, port: port ?? 443 };
     const name = this.#allowedName(target);
     const upstream = await this.#connect(target, name);
+    const tunnel = { name, upstream };
     try {
       start.drop(head.headBytes);
-      await writeAll(
-        start.connection,
-        new TextEncoder().encode("HTTP/1.1 200 Connection established\r\n\r\n"),
-      );
-      if (target.port !== 443) return await this.#splice(start, upstream, target);
-      await this.#answering(start, "tls", () => this.#carryTls(start, 443, { name, upstream }));
+      await writeAll(start.connection, TUNNEL_OPEN);
+      if (target.port === 443) await this.#answering(start, "tls", () => this.#carryTls(start, 443, tunnel));
+      else if (target.port === 80) {
+        await this.#answering(start, "http", () => this.#carryHttp(start, 80, tunnel));
+      } // What is spoken at other ports is not known: the server may be the first to speak.
+      else await this.#splice(start, upstream, target);
     } finally {
-      try {
-        upstream.close();
-      } catch {
-        // It was closed with the guest's side.
-      }
+      closeQuietly(upstream);
     }
   }
 
-  async #forward(start: ConnectionStart, head: RequestHead, port: number): Promise<void> {
-    const target: Target = { protocol: "http", host: head.authority.host, port };
-    const upstream = await this.#connect(target, this.#allowedName(target));
+  async #forward(start: ConnectionStart, head: RequestHead, port: number, tunnel?: Tunnel): Promise<void> {
+    const target: ProxyTarget = { protocol: "http", host: head.authority.host, port };
+    const upstream = tunnel?.upstream ?? await this.#connect(target, this.#allowedName(target));
     start.drop(head.headBytes);
     const body = start.bytes.slice(0, head.bodyBytes);
     start.drop(start.bytes.length);
@@ -237,37 +194,39 @@ export class EgressProxy {
   async #readHead(start: ConnectionStart, port: number): Promise<RequestHead | undefined> {
     const parsed = await start.read(parseRequestHead);
     if (parsed === undefined && start.bytes.length === 0) return undefined;
-    const target: Target = { protocol: "http", host: NO_NAME, port };
-    if (parsed === undefined) throw new Refusal(target, "no whole HTTP request came", { status: 408 });
+    const target: ProxyTarget = { protocol: "http", host: NO_NAME, port };
+    if (parsed === undefined) throw new ProxyRefusal(target, "no whole HTTP request came", { status: 408 });
     if (parsed.kind === "head") return parsed.head;
-    throw new Refusal(target, `HTTP request cannot be read: ${parsed.reason}`, { status: parsed.status });
+    throw new ProxyRefusal(target, `HTTP request cannot be read: ${parsed.reason}`, {
+      status: parsed.status,
+    });
   }
 
   /** The target's name, if the policy lets it through. */
-  #allowedName(target: Target): string {
+  #allowedName(target: ProxyTarget): string {
     if (isIpLiteral(target.host)) {
-      throw new Refusal(target, "addresses cannot be reached, only allowed names");
+      throw new ProxyRefusal(target, "addresses cannot be reached, only allowed names");
     }
     const name = normalizeName(target.host);
-    if (name === undefined) throw new Refusal(target, "not a public host name");
+    if (name === undefined) throw new ProxyRefusal(target, "not a public host name");
     const refusal = this.#options.policy.refusal(name, target.port);
-    if (refusal !== undefined) throw new Refusal(target, refusal);
+    if (refusal !== undefined) throw new ProxyRefusal(target, refusal);
     return name;
   }
 
-  async #connect(target: Target, name: string): Promise<Deno.Conn> {
+  async #connect(target: ProxyTarget, name: string): Promise<Deno.Conn> {
     try {
       return await connectOutside(this.#options.outside, name, target.port);
     } catch (error) {
       if (!(error instanceof OutsideError)) throw error;
-      throw new Refusal(target, error.message, { action: error.isRefusal ? "denied" : "failed" });
+      throw new ProxyRefusal(target, error.message, { action: error.isRefusal ? "denied" : "failed" });
     }
   }
 
   async #splice(
     start: ConnectionStart,
     upstream: Deno.Conn,
-    target: Target,
+    target: ProxyTarget,
     request: { readonly first: readonly Uint8Array[]; readonly guestBytes?: number } = {
       first: [start.bytes],
     },

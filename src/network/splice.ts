@@ -35,7 +35,8 @@ export async function writeAll(connection: Deno.Conn, bytes: Uint8Array): Promis
   for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
 }
 
-function closeQuietly(connection: Deno.Conn): void {
+/** Closes a connection that may be closed already. */
+export function closeQuietly(connection: Deno.Conn): void {
   try {
     connection.close();
   } catch {

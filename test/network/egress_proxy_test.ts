@@ -268,6 +268,19 @@ Deno.test("CONNECT is carried when its name is allowed, and TLS inside names the
   ]);
 });
 
+Deno.test("CONNECT to port 80 carries one request, for the same host", async () => {
+  await using world = openWorld({ allow: ["a.example.com", "b.example.com"] });
+  const connect = request("CONNECT a.example.com:80 HTTP/1.1", "Host: a.example.com:80");
+  const good = await world.exchange(undefined, connect, request("GET /x HTTP/1.1", "Host: a.example.com"));
+  assert.match(text(good), /pong$/);
+  const other = await world.exchange(undefined, connect, request("GET /x HTTP/1.1", "Host: b.example.com"));
+  assert.match(text(other), /403 denied[^]*b\.example\.com:80 \(Host differs from CONNECT a\.example\.com\)/);
+  await world.settled();
+  assert.deepEqual(world.arrived.filter((value) => value !== ""), [
+    "GET /x HTTP/1.1\r\nHost: a.example.com\r\nConnection: close\r\n\r\n",
+  ]);
+});
+
 Deno.test("the proxy takes whole URLs of plain HTTP, and no others", async () => {
   await using world = openWorld({ allow: ["a.example.com"] });
   await world.exchange(undefined, request("GET http://a.example.com/x HTTP/1.1", "Host: a.example.com"));
