@@ -173,11 +173,10 @@ export class Session implements AsyncDisposable {
       onRequest: options.onModelRequest,
     });
     stack.defer(() => gateway.close());
-    const [egress] = await Promise.all([
-      openEgress({ network, policy, log: networkLog, folder }),
-      startRelay(network, { port: LINK.gatewayPort, protocol: "tcp", socketPath: gatewayPath }),
-    ]);
-    stack.use(egress);
+    const relay = startRelay(network, { port: LINK.gatewayPort, protocol: "tcp", socketPath: gatewayPath });
+    relay.catch(() => {/* awaited below, once there is nothing that it could leave open */});
+    stack.use(await openEgress({ network, policy, log: networkLog, folder }));
+    await relay;
     options.onPhase("network", performance.now() - networkStart);
 
     const vmStart = performance.now();

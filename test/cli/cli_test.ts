@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describeFailure } from "../../src/cli/main.ts";
 import { parseBootArguments } from "../../src/cli/commands/boot.ts";
+import type { TaskResult } from "../../src/api/client.ts";
 import { parseRunArguments } from "../../src/cli/commands/run.ts";
 import { printable } from "../../src/cli/printable.ts";
 import { ProgressDisplay } from "../../src/cli/progress_display.ts";
@@ -13,7 +14,7 @@ import {
   parseSizeMib,
 } from "../../src/cli/quantities.ts";
 import { renderEvent } from "../../src/cli/render_event.ts";
-import { exitCodeFor } from "../../src/cli/summary.ts";
+import { exitCodeFor, renderSummary } from "../../src/cli/summary.ts";
 import { UsageError } from "../../src/cli/usage_error.ts";
 
 const PLAIN = { bold: String, dim: String, red: String, green: String };
@@ -227,6 +228,36 @@ Deno.test("renderEvent() shows what the agent does, with its output cut", () => 
   const lines = renderEvent({ type: "agent", event: result }, PLAIN);
   assert.equal(lines.length, 22);
   assert.equal(lines.at(-1), "  failed with exit code 7");
+});
+
+Deno.test("renderSummary() says how often the network was denied, and where that stands", () => {
+  const result = {
+    outcome: "done",
+    cause: "Agent completed its turn",
+    exitCode: 0,
+    signal: null,
+    finalMessage: null,
+    usage: null,
+    changes: null,
+    timesMs: {},
+    versions: {},
+    modelRequests: { forwarded: 1, refused: 0, failed: 0 },
+    transcript: { lineCount: 1, truncated: false },
+  } as const;
+  const network = (denied: number): NonNullable<TaskResult["network"]> => ({
+    mode: "proxy",
+    policySha256: "",
+    allowed: 3,
+    denied,
+    failed: 0,
+    denials: [],
+    journal: { lineCount: 1, sha256: "" },
+  });
+  const lines = (denied: number): string[] =>
+    renderSummary({ ...result, network: network(denied) }, { outFolder: "", style: PLAIN });
+  assert.deepEqual(lines(0), ["Done"]);
+  assert.deepEqual(lines(1), ["Done", "1 attempt to reach the network denied: see network.jsonl"]);
+  assert.equal(lines(20)[1], "20 attempts to reach the network denied: see network.jsonl");
 });
 
 Deno.test("exitCodeFor() gives each outcome its documented code", () => {
