@@ -140,6 +140,8 @@ export interface AgentSpec {
     readonly keyVariable: string;
     /** header the key travels in, and its value's prefix */
     readonly keyHeader: { readonly name: string; readonly prefix: string };
+    /** whose shape errors have that the agent understands */
+    readonly errorShape: "openai" | "anthropic";
     /** request paths the gateway lets through, each with its method */
     readonly paths: readonly { readonly method: string; readonly path: string }[];
   };

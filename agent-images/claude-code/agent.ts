@@ -68,6 +68,7 @@ export const spec: AgentSpec = {
     baseUrl: "https://api.anthropic.com",
     keyVariable: "ANTHROPIC_API_KEY",
     keyHeader: { name: "x-api-key", prefix: "" },
+    errorShape: "anthropic",
     paths: [
       { method: "POST", path: "/v1/messages" },
       { method: "POST", path: "/v1/messages/count_tokens" },

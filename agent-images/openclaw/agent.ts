@@ -116,6 +116,7 @@ export const spec: AgentSpec = {
     baseUrl: "https://api.openai.com/v1",
     keyVariable: "OPENAI_API_KEY",
     keyHeader: { name: "authorization", prefix: "Bearer " },
+    errorShape: "openai",
     paths: [{ method: "POST", path: "/responses" }],
   },
   command,

@@ -5,8 +5,8 @@
  */
 
 import { z } from "zod";
-import { EGRESS_MODES } from "../session/run_task.ts";
 import type { TaskRequest, TaskResult } from "../session/task.ts";
+import { EGRESS_MODES } from "../session/task_policy.ts";
 
 const MINUTE_MS = 60_000;
 /** A command and its environment travel to the guest in one frame of 64 KiB. */
@@ -46,6 +46,7 @@ export const submissionSchema = z.strictObject({
   timeoutMs: z.int().min(1000).max(24 * 60 * MINUTE_MS).default(30 * MINUTE_MS),
   modelUrl: z.url({ protocol: /^https?$/ }).max(100_000).optional(),
   modelIdleTimeoutMs: z.int().min(1000).max(60 * MINUTE_MS).optional(),
+  maxTokens: z.int().min(1).max(1_000_000_000).optional(),
   network: networkSchema.optional(),
   keep: z.boolean().default(false),
   /** upload that holds the workspace */
@@ -75,6 +76,6 @@ export interface TaskView {
 
 /** The part of a submission that is stored: everything but the key. */
 export function toTaskRequest(submission: Submission): TaskRequest {
-  const { uploadId: _, apiKey: __, attached: ___, ...request } = submission;
+  const { apiKey: _apiKey, uploadId: _uploadId, attached: _attached, ...request } = submission;
   return request;
 }

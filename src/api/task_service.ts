@@ -9,9 +9,10 @@ import { join } from "node:path";
 import { findAgent } from "../session/agents.ts";
 import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
 import { newSessionId, sweepStale } from "../session/record.ts";
-import { runTask, type RunTaskOptions, TASK_FILES, taskPolicy } from "../session/run_task.ts";
+import { runTask, type RunTaskOptions, TASK_FILES } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { TaskEvent, TaskRequest, TaskResult } from "../session/task.ts";
+import { taskPolicy } from "../session/task_policy.ts";
 import { type EventRow, type TaskRow, TaskStore } from "../store/task_store.ts";
 import { LiveTask } from "./live_task.ts";
 import { type Submission, type TaskView, toTaskRequest } from "./schemas.ts";
@@ -45,6 +46,7 @@ function lostResult(cause: string): TaskResult {
     signal: null,
     finalMessage: null,
     usage: null,
+    modelUsage: null,
     changes: null,
     timesMs: {},
     versions: {},

@@ -16,6 +16,7 @@ export const EXIT_CODES = {
   usage: 2,
   host: 3,
   timeout: 4,
+  budget: 5,
   interrupted: 130,
 } as const;
 
@@ -24,6 +25,7 @@ const OUTCOME_CODES: Readonly<Record<TaskOutcome, number>> = {
   agent_failed: EXIT_CODES.agentFailed,
   host_failed: EXIT_CODES.host,
   timeout: EXIT_CODES.timeout,
+  budget_exceeded: EXIT_CODES.budget,
   cancelled: EXIT_CODES.interrupted,
 };
 
@@ -32,6 +34,7 @@ const OUTCOME_WORDS: Readonly<Record<TaskOutcome, string>> = {
   agent_failed: "Agent failed",
   host_failed: "Host failed",
   timeout: "Timed out",
+  budget_exceeded: "Budget used up",
   cancelled: "Cancelled",
 };
 

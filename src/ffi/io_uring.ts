@@ -1,6 +1,6 @@
 /**
  * File I/O in the background: the kernel's submission and completion rings (`io_uring(7)`, linux/io_uring.h). An
- * eventfd tells of completions, so that the thread which submits never has to wait for a disk.
+ * eventfd tells of completions that come later, so that the thread which submits never has to wait for a disk.
  *
  * @module
  */
@@ -20,12 +20,18 @@ const SYS_REGISTER = 427n;
 const OFF_SQ_RING = 0;
 const OFF_SQES = 0x1000_0000;
 const ENTER_GETEVENTS = 1;
-const REGISTER_EVENTFD = 4n;
+/** only for what did not complete while it was submitted */
+const REGISTER_EVENTFD_ASYNC = 7n;
 const FEAT_SINGLE_MMAP = 1;
 const FEAT_SUBMIT_STABLE = 4;
+/** Linux 5.6, which also has {@linkcode OP_READ} and {@linkcode REGISTER_EVENTFD_ASYNC} */
+const FEAT_RW_CUR_POS = 8;
+const FEATURES = FEAT_SINGLE_MMAP | FEAT_SUBMIT_STABLE | FEAT_RW_CUR_POS;
 const MAP_SHARED_POPULATE = 0x8001;
 
 const SQE_BYTES = 64;
+/** `struct iovec` */
+const IOVEC_BYTES = 16;
 const CQE_BYTES = 16;
 /** `struct io_uring_params` */
 const PARAMS_BYTES = 120;
@@ -33,6 +39,10 @@ const PARAMS_BYTES = 120;
 const OP_FSYNC = 3;
 const OP_READV = 1;
 const OP_WRITEV = 2;
+const OP_READ = 22;
+const OP_WRITE = 23;
+/** Entries of iovec arrays that wait to be submitted. */
+const IOVEC_ENTRIES = 4 * IOV_MAX;
 const FSYNC_DATASYNC = 1;
 
 type Views = readonly Uint8Array<ArrayBuffer>[];
@@ -73,6 +83,9 @@ export class IoUring implements Disposable {
   readonly #operations = new Map<number, Operation>();
   readonly #resources: DisposableStack;
   #nextId = 0;
+  /** operations that the kernel has not been told of */
+  #unsubmitted = 0;
+  #iovecsUsed = 0;
 
   private constructor(entries: number, ram: { buffer: ArrayBuffer; hostAddr: bigint }) {
     using resources = new DisposableStack();
@@ -81,7 +94,7 @@ export class IoUring implements Disposable {
     this.#fd = check(Number(setup), "io_uring_setup");
     resources.defer(() => close(this.#fd));
     const features = params.getUint32(20, true);
-    if ((features & FEAT_SINGLE_MMAP) === 0 || (features & FEAT_SUBMIT_STABLE) === 0) {
+    if ((features & FEATURES) !== FEATURES) {
       throw new SysError("io_uring_setup", ERRNO.ENOSYS);
     }
     this.#entries = params.getUint32(0, true);
@@ -98,13 +111,13 @@ export class IoUring implements Disposable {
     this.#ringWords = new Int32Array(this.#rings.buffer, 0, Math.floor(ringBytes / 4));
     this.#ringView = new DataView(this.#rings.buffer);
     this.#sqes = new DataView(sqes.buffer);
-    // The kernel copies an iovec array while it is submitted (FEAT_SUBMIT_STABLE): one array serves them all.
-    this.#iovec = new Iovec(ram.buffer, ram.hostAddr);
+    // The kernel copies an iovec array while it is submitted (FEAT_SUBMIT_STABLE): then its place is free again.
+    this.#iovec = new Iovec(ram.buffer, ram.hostAddr, IOVEC_ENTRIES);
     this.#iovecAddr = addressOf(this.#iovec.bytes);
     const event = resources.use(new EventFd());
     this.eventFd = event.fd;
     const eventFds = new Int32Array([event.fd]);
-    const register = [BigInt(this.#fd), REGISTER_EVENTFD, addressOf(eventFds), 1n] as const;
+    const register = [BigInt(this.#fd), REGISTER_EVENTFD_ASYNC, addressOf(eventFds), 1n] as const;
     check(Number(libc.syscall(SYS_REGISTER, ...register, 0n, 0n)), "io_uring_register");
     this.#resources = resources.move();
   }
@@ -129,17 +142,17 @@ export class IoUring implements Disposable {
     return this.#entries - this.#operations.size;
   }
 
-  /** Starts to fill `views` from a file. At most {@linkcode IOV_MAX} views, and {@linkcode room} for it. */
+  /** Prepares to fill `views` from a file: {@linkcode serve} starts it. At most {@linkcode IOV_MAX} views, and {@linkcode room} for it. */
   readv(fd: number, views: Views, fileOffset: number, done: OnComplete): void {
     this.#vector(OP_READV, fd, views, fileOffset, done);
   }
 
-  /** Starts to write `views` to a file; limits as for {@linkcode readv}. */
+  /** Prepares to write `views` to a file; limits as for {@linkcode readv}. */
   writev(fd: number, views: Views, fileOffset: number, done: OnComplete): void {
     this.#vector(OP_WRITEV, fd, views, fileOffset, done);
   }
 
-  /** Starts an fdatasync: it covers what was complete when it was started. */
+  /** Prepares an fdatasync: it covers what was complete when it was started. */
   fdatasync(fd: number, done: OnComplete): void {
     this.#start({ opcode: OP_FSYNC, fd, addr: 0n, count: 0, fileOffset: 0, flags: FSYNC_DATASYNC }, {
       done,
@@ -147,9 +160,20 @@ export class IoUring implements Disposable {
     });
   }
 
-  /** Calls back for all that has completed. */
-  reap(): void {
+  /** Starts all that was prepared and calls back for all that has completed, until there is neither. */
+  serve(): void {
+    do {
+      this.#submit();
+      this.#reap();
+    } while (this.#unsubmitted > 0);
+  }
+
+  /** Takes back the eventfd's call: {@linkcode serve} sees to what it was for. */
+  acknowledge(): void {
     drainEventFd(this.eventFd);
+  }
+
+  #reap(): void {
     const { cqHead, cqTail, cqMask, cqes } = this.#offsets;
     const mask = this.#ringView.getUint32(cqMask, true);
     for (;;) {
@@ -169,8 +193,9 @@ export class IoUring implements Disposable {
   /** Waits until every operation has completed, calling back for each. */
   finish(): void {
     while (this.#operations.size > 0) {
+      this.#submit();
       this.#enter(0, 1, ENTER_GETEVENTS);
-      this.reap();
+      this.#reap();
     }
   }
 
@@ -182,8 +207,17 @@ export class IoUring implements Disposable {
 
   #vector(opcode: number, fd: number, views: Views, fileOffset: number, done: OnComplete): void {
     if (views.length > IOV_MAX) throw new RangeError(`Cannot transfer ${views.length} buffers at once`);
-    const count = this.#iovec.fill(views);
-    this.#start({ opcode, fd, addr: this.#iovecAddr, count, fileOffset, flags: 0 }, { done, views });
+    const [only] = views;
+    if (views.length === 1 && only !== undefined) {
+      const whole = { opcode: opcode === OP_READV ? OP_READ : OP_WRITE, count: only.byteLength };
+      const addr = this.#iovec.addressOf(only);
+      return this.#start({ ...whole, fd, addr, fileOffset, flags: 0 }, { done, views });
+    }
+    if (this.#iovecsUsed + views.length > IOVEC_ENTRIES) this.#submit();
+    const count = this.#iovec.fill(views, this.#iovecsUsed);
+    const addr = this.#iovecAddr + BigInt(this.#iovecsUsed * IOVEC_BYTES);
+    this.#start({ opcode, fd, addr, count, fileOffset, flags: 0 }, { done, views });
+    this.#iovecsUsed += count;
   }
 
   #start(entry: Entry, operation: Operation): void {
@@ -193,7 +227,7 @@ export class IoUring implements Disposable {
     this.#nextId = (id + 1) >>> 0;
     const { sqTail, sqMask, sqArray } = this.#offsets;
     const tail = this.#ringView.getUint32(sqTail, true);
-    // Each entry is submitted before the next is made: the kernel has taken all earlier ones.
+    // There is room: an operation holds no more than one entry, and the kernel has taken those that it was told of.
     const index = tail & this.#ringView.getUint32(sqMask, true);
     const at = index * SQE_BYTES;
     for (let word = 0; word < SQE_BYTES; word += 8) this.#sqes.setBigUint64(at + word, 0n);
@@ -208,10 +242,17 @@ export class IoUring implements Disposable {
     this.#operations.set(id, operation);
     // Publishes the entry: pairs with the kernel's acquire of the tail.
     Atomics.store(this.#ringWords, sqTail / 4, (tail + 1) | 0);
-    this.#enter(1, 0, 0);
+    this.#unsubmitted++;
   }
 
-  #enter(toSubmit: number, minComplete: number, flags: number): void {
+  #submit(): void {
+    // The kernel stops after an entry that it refuses, and answers it like the others.
+    while (this.#unsubmitted > 0) this.#unsubmitted -= this.#enter(this.#unsubmitted, 0, 0);
+    this.#iovecsUsed = 0;
+  }
+
+  /** Gives the number of entries that the kernel took. */
+  #enter(toSubmit: number, minComplete: number, flags: number): number {
     for (;;) {
       const result = libc.syscall(
         SYS_ENTER,
@@ -222,12 +263,12 @@ export class IoUring implements Disposable {
         0n,
         0n,
       );
-      if (Number(result) >= 0) return;
+      if (Number(result) >= 0) return Number(result);
       const errno = lastErrno();
       if (errno === ERRNO.EINTR || errno === ERRNO.EAGAIN) continue;
       // EBUSY: completions wait to be taken before more may be submitted
       if (errno !== ERRNO.EBUSY) throw new SysError("io_uring_enter", errno);
-      this.reap();
+      this.#reap();
     }
   }
 }

@@ -13,13 +13,15 @@ export const IOV_MAX = 1024;
 
 /** A reusable iovec array over views of memory. */
 export class Iovec {
-  readonly bytes: Uint8Array<ArrayBuffer> = new Uint8Array(ENTRY_SIZE * IOV_MAX);
-  readonly #view = new DataView(this.bytes.buffer);
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #view: DataView<ArrayBuffer>;
   readonly #base: ArrayBuffer;
   readonly #baseAddr: bigint;
 
   /** `base` is the mapping's buffer and `hostAddr` its address: views into it need no address look-up. */
-  constructor(base: ArrayBuffer, hostAddr: bigint) {
+  constructor(base: ArrayBuffer, hostAddr: bigint, capacity = IOV_MAX) {
+    this.bytes = new Uint8Array(ENTRY_SIZE * capacity);
+    this.#view = new DataView(this.bytes.buffer);
     this.#base = base;
     this.#baseAddr = hostAddr;
   }
@@ -27,19 +29,23 @@ export class Iovec {
   /**
    * Fills the array from views, at most {@linkcode IOV_MAX} of them; returns the number of entries. The views
    * must be kept alive by the caller until the call that uses the array has returned.
+   *
+   * @param first the entry to begin with: what is before it stays
    */
-  fill(views: readonly Uint8Array<ArrayBuffer>[]): number {
+  fill(views: readonly Uint8Array<ArrayBuffer>[], first = 0): number {
     const count = Math.min(views.length, IOV_MAX);
     for (let index = 0; index < count; index++) {
       const view = views[index];
       if (view === undefined) break;
-      this.#view.setBigUint64(index * ENTRY_SIZE, this.#addressOf(view), true);
-      this.#view.setBigUint64(index * ENTRY_SIZE + 8, BigInt(view.byteLength), true);
+      const at = (first + index) * ENTRY_SIZE;
+      this.#view.setBigUint64(at, this.addressOf(view), true);
+      this.#view.setBigUint64(at + 8, BigInt(view.byteLength), true);
     }
     return count;
   }
 
-  #addressOf(view: Uint8Array<ArrayBuffer>): bigint {
+  /** Where a view lies in memory. */
+  addressOf(view: Uint8Array<ArrayBuffer>): bigint {
     if (view.buffer === this.#base) return this.#baseAddr + BigInt(view.byteOffset);
     return Deno.UnsafePointer.value(Deno.UnsafePointer.of(view));
   }

@@ -33,6 +33,7 @@ export class Poller implements Disposable {
   readonly #epollFd: number;
   readonly #handlers = new Map<number, PollHandler>();
   readonly #timers: Timer[] = [];
+  readonly #roundEnds: (() => void)[] = [];
   readonly #ready = new DataView(new ArrayBuffer(EVENT_SIZE * MAX_EVENTS));
   readonly #readyBytes = new Uint8Array(this.#ready.buffer);
   readonly #control = new DataView(new ArrayBuffer(EVENT_SIZE));
@@ -63,6 +64,11 @@ export class Poller implements Disposable {
     this.#timers.push({ dueMs: performance.now() + delayMs, handler });
   }
 
+  /** Calls `handler` at the end of every round: what the round's handlers have gathered goes off together. */
+  atRoundEnd(handler: () => void): void {
+    this.#roundEnds.push(handler);
+  }
+
   /** Waits once, at most `timeoutMs` (-1: for ever), and calls the handlers of what is ready or due. */
   poll(timeoutMs: number): void {
     const count = libc.epoll_wait(this.#epollFd, this.#readyBytes, MAX_EVENTS, this.#untilTimer(timeoutMs));
@@ -77,6 +83,7 @@ export class Poller implements Disposable {
       this.#handlers.get(this.#ready.getInt32(index * EVENT_SIZE + 4, true))?.(events);
     }
     this.#runTimers();
+    for (const handler of this.#roundEnds) handler();
   }
 
   #untilTimer(timeoutMs: number): number {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { LineSplitter } from "../session/line_splitter.ts";
+import { LineSplitter } from "../network/line_splitter.ts";
 import { parseVmmEvent } from "../session/vmm_events.ts";
 import type { VmEnd } from "../session/vmm_process.ts";
 import { MAX_LINE_BYTES, type VmConfig, type VmmRequest, type VmTimings } from "../vmm/protocol.ts";

@@ -36,6 +36,7 @@ export interface LocalTaskOptions {
   readonly timeoutMs?: number | undefined;
   readonly modelUrl?: string | undefined;
   readonly modelIdleTimeoutMs?: number | undefined;
+  readonly maxTokens?: number | undefined;
   /** what the agent may reach beside its model; the project's own file can only take away from it */
   readonly network: Omit<EgressRequest, "project">;
   readonly keep: boolean;
@@ -164,6 +165,7 @@ async function followTask(
     cpus: options.cpus,
     timeoutMs: options.timeoutMs,
     modelIdleTimeoutMs: options.modelIdleTimeoutMs,
+    maxTokens: options.maxTokens,
     network: options.network,
     keep: options.keep,
     attached: true,

@@ -83,8 +83,9 @@ function createDisks({ disks, cpus }: Pick<VmConfig, "disks" | "cpus">, context:
   const { ring, poller, guard } = context;
   const devices = disks.map((disk, index) => createDisk(disk, `disk${index}`, cpus, context));
   if (ring !== undefined) {
-    poller.add(ring.eventFd, EPOLL.IN, () => {
-      ring.reap();
+    poller.add(ring.eventFd, EPOLL.IN, () => ring.acknowledge());
+    poller.atRoundEnd(() => {
+      ring.serve();
       for (const device of devices) guard(device, () => device.flushCompleted());
     });
   }

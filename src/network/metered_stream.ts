@@ -25,6 +25,8 @@ export interface MeterOptions {
   readonly idleTimeoutMs?: number;
   /** bytes from the start to keep a copy of (default none) */
   readonly keepBytes?: number;
+  /** given every chunk before it passes on (default: nobody) */
+  readonly onChunk?: ((chunk: Uint8Array) => void) | undefined;
   /** told exactly once how the stream ended */
   readonly onEnd: (facts: StreamFacts) => void;
 }
@@ -64,14 +66,15 @@ export function meterStream(
   options: MeterOptions,
 ): ReadableStream<Uint8Array> {
   const reader = source.getReader();
-  const head: number[] = [];
+  const kept: Uint8Array[] = [];
+  let keptBytes = 0;
   let byteCount = 0;
   let lastByteAt = performance.now();
   let ended = false;
   const finish = (end: StreamEnd): void => {
     if (ended) return;
     ended = true;
-    options.onEnd({ end, byteCount, idleMs: performance.now() - lastByteAt, head: Uint8Array.from(head) });
+    options.onEnd({ end, byteCount, idleMs: performance.now() - lastByteAt, head: join(kept, keptBytes) });
   };
   const cancelSource = (): void => void reader.cancel().catch(() => {/* it is being given up anyway */});
   return new ReadableStream<Uint8Array>({
@@ -87,7 +90,10 @@ export function meterStream(
         byteCount += read.value.length;
         lastByteAt = performance.now();
         if (byteCount > options.maxBytes) throw new StreamLimitError("Too many bytes arrived", "too_large");
-        head.push(...read.value.subarray(0, Math.max(0, (options.keepBytes ?? 0) - head.length)));
+        options.onChunk?.(read.value);
+        const more = read.value.slice(0, Math.max(0, (options.keepBytes ?? 0) - keptBytes));
+        if (more.length > 0) kept.push(more);
+        keptBytes += more.length;
         controller.enqueue(read.value);
       } catch (error) {
         finish(error instanceof StreamLimitError ? error.end : "source_failed");
@@ -100,4 +106,14 @@ export function meterStream(
       cancelSource();
     },
   }, { highWaterMark: 0 });
+}
+
+function join(chunks: readonly Uint8Array[], sizeBytes: number): Uint8Array {
+  const all = new Uint8Array(sizeBytes);
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
+  }
+  return all;
 }

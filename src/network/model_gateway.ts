@@ -8,6 +8,8 @@
  */
 
 import { toGuestHeaders, toProviderHeaders } from "./gateway_headers.ts";
+import type { TokenBudget } from "./token_budget.ts";
+import { UsageReader } from "./usage_reader.ts";
 import { meterStream, type StreamFacts, StreamLimitError } from "./metered_stream.ts";
 
 /** Where requests go, and with what. */
@@ -16,6 +18,8 @@ export interface GatewayUpstream {
   readonly baseUrl: string;
   /** requests that are let through; paths are appended to `baseUrl` */
   readonly paths: readonly { readonly method: string; readonly path: string }[];
+  /** whose shape errors of the gateway's own have (default OpenAI's) */
+  readonly errorShape?: "openai" | "anthropic";
   /** header with the real key (undefined: none is added) */
   readonly key?: { readonly header: string; readonly value: string } | undefined;
 }
@@ -58,6 +62,8 @@ export interface GatewayOptions {
   readonly socketPath: string;
   readonly upstream: GatewayUpstream;
   readonly limits?: Partial<GatewayLimits>;
+  /** counts the tokens of all answers, and says when there were enough */
+  readonly budget?: TokenBudget;
   /** told once per request, when it is over */
   readonly onDecision: (decision: GatewayDecision) => void;
   /** given the body of each request that was sent on whole, unless it is compressed or very long (default: nobody) */
@@ -76,9 +82,15 @@ const ERROR_HEAD_BYTES = 4096;
 /** Longest request body that is kept for `onRequest`. */
 const MAX_READ_BYTES = 8 * 1024 * 1024;
 
-/** An error as providers write it, so that agents show its message. */
-function errorResponse(status: number, type: string, message: string): Response {
-  return Response.json({ error: { message, type, param: null, code: type } }, { status });
+/** An error as a provider writes it, so that agents show its message. */
+function errorResponse(
+  status: number,
+  { type, message, shape }: { type: string; message: string; shape: GatewayUpstream["errorShape"] },
+): Response {
+  const body = shape === "anthropic"
+    ? { type: "error", error: { type, message } }
+    : { error: { message, type, param: null, code: type } };
+  return Response.json(body, { status });
 }
 
 /** What a provider's error body says, if it can be read. */
@@ -126,6 +138,9 @@ class Passage {
       return this.#refuse(413, "Request is too large");
     }
     if (activeCount >= this.#limits.concurrentRequests) return this.#refuse(429, "Too many requests at once");
+    const overBudget = this.#options.budget?.refusal();
+    // No agent repeats a request that is forbidden.
+    if (overBudget !== undefined) return this.#refuse(403, overBudget, "budget_exceeded");
     return undefined;
   }
 
@@ -176,8 +191,11 @@ class Passage {
 
   #passOn(response: Response, onOver: () => void): Response {
     const { status } = response;
+    const usage = new UsageReader();
     const over = (facts: StreamFacts): void => {
       onOver();
+      const used = usage.end();
+      if (used !== undefined) this.#options.budget?.add(used);
       this.#decideEnd(status, facts);
     };
     const init = { status, headers: toGuestHeaders(response.headers) };
@@ -189,6 +207,7 @@ class Passage {
       maxBytes: this.#limits.responseBytes,
       idleTimeoutMs: this.#limits.idleTimeoutMs,
       keepBytes: status >= 400 ? ERROR_HEAD_BYTES : 0,
+      onChunk: (chunk) => usage.push(chunk),
       onEnd: over,
     });
     return new Response(body, init);
@@ -212,15 +231,15 @@ class Passage {
     });
   }
 
-  #refuse(status: number, reason: string): Response {
+  #refuse(status: number, reason: string, type = "gateway_refused"): Response {
     this.#decide({ action: "refused", status, reason, responseBytes: 0 });
-    return errorResponse(status, "gateway_refused", reason);
+    return errorResponse(status, { type, message: reason, shape: this.#options.upstream.errorShape });
   }
 
   #fail(status: number, type: string, what: string): Response {
     const reason = `Model API at ${new URL(this.#options.upstream.baseUrl).origin} ${what}`;
     this.#decide({ action: "failed", status, reason, responseBytes: 0 });
-    return errorResponse(status, type, reason);
+    return errorResponse(status, { type, message: reason, shape: this.#options.upstream.errorShape });
   }
 
   #decide(facts: Pick<GatewayDecision, "action" | "status" | "reason" | "responseBytes">): void {
@@ -242,7 +261,12 @@ export function startModelGateway(options: GatewayOptions): ModelGateway {
     path: options.socketPath,
     signal: closing.signal,
     onListen: () => {},
-    onError: () => errorResponse(500, "gateway_failed", "The gateway failed"),
+    onError: () =>
+      errorResponse(500, {
+        type: "gateway_failed",
+        message: "The gateway failed",
+        shape: options.upstream.errorShape,
+      }),
   }, (request) => {
     const passage = new Passage(request, { ...options, limits });
     const refusal = passage.refusal(activeCount);

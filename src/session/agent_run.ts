@@ -7,7 +7,7 @@
 
 import type { AgentEvent, AgentOutputParser, AgentSpec, AgentTask } from "../../agent-images/agent_spec.ts";
 import type { GuestClient, GuestExit } from "./guest_client.ts";
-import { LineSplitter } from "./line_splitter.ts";
+import { LineSplitter } from "../network/line_splitter.ts";
 import type { TokenUsage } from "./task.ts";
 import { TextTail } from "./text_tail.ts";
 import { describeVmEnd, type VmEnd } from "./vmm_process.ts";

@@ -46,7 +46,12 @@ function agentFailure(facts: AgentRunFacts, exit: GuestExit, modelFailure: strin
 /** The verdict on a run; `lastDecision` is the model gateway's last one. */
 export function judgeRun(
   facts: AgentRunFacts,
-  limits: { readonly timeoutMs: number; readonly lastDecision: GatewayDecision | undefined },
+  limits: {
+    readonly timeoutMs: number;
+    readonly lastDecision: GatewayDecision | undefined;
+    /** a request was refused because the budget was used up */
+    readonly overBudget: boolean;
+  },
 ): Verdict {
   const { end } = facts;
   const modelFailure = describeModelFailure(limits.lastDecision);
@@ -65,6 +70,9 @@ export function judgeRun(
     case "exited": {
       if (end.exit.exitCode === 0 && facts.sawDone && facts.fatalMessage === null) {
         return { outcome: "done", cause: "Agent completed its turn" };
+      }
+      if (limits.overBudget) {
+        return { outcome: "budget_exceeded", cause: modelFailure ?? "The task's budget is used up" };
       }
       return { outcome: "agent_failed", cause: agentFailure(facts, end.exit, modelFailure) };
     }

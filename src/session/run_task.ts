@@ -9,20 +9,17 @@ import { join } from "node:path";
 import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
-import { DEFAULT_EGRESS, EgressPolicy } from "../network/egress_policy.ts";
-import { EgressRuleError } from "../network/egress_rule.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
+import { TokenBudget } from "../network/token_budget.ts";
 import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import { type Changes, collectChanges } from "./changes.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
-import { SessionError } from "./session_error.ts";
 import type { TaskEvent, TaskPhase, TaskRequest, TaskResult } from "./task.ts";
+import { taskPolicy } from "./task_policy.ts";
 import { readFileChunks } from "./workspace_scan.ts";
-
-export { EGRESS_MODES } from "../network/egress_policy.ts";
 
 /** uid and gid of the user `agent` in every image. */
 const AGENT_UID = 1000;
@@ -58,16 +55,6 @@ export interface RunTaskOptions {
   readonly onEvent: (event: TaskEvent) => void;
 }
 
-/** What a task may reach. @throws {SessionError} when its rules cannot be understood */
-export function taskPolicy(request: TaskRequest): EgressPolicy {
-  try {
-    return new EgressPolicy(request.network ?? DEFAULT_EGRESS);
-  } catch (error) {
-    if (error instanceof EgressRuleError) throw new SessionError("config", error.message, { cause: error });
-    throw error;
-  }
-}
-
 /** A task while it runs: collects what the result will say. */
 class TaskRun {
   readonly #options: RunTaskOptions;
@@ -75,6 +62,7 @@ class TaskRun {
   readonly #timesMs: Partial<Record<TaskPhase, number>> = {};
   readonly #modelRequests = { forwarded: 0, refused: 0, failed: 0 };
   #lastDecision: GatewayDecision | undefined;
+  readonly #budget: TokenBudget;
   #image: PreparedImage | undefined;
   #facts: AgentRunFacts | undefined;
   #changes: Changes | undefined;
@@ -83,6 +71,7 @@ class TaskRun {
 
   constructor(options: RunTaskOptions) {
     this.#options = options;
+    this.#budget = new TokenBudget(options.request.maxTokens);
   }
 
   /** Runs the task; gives its result and never throws. */
@@ -131,7 +120,7 @@ class TaskRun {
 
   #createSession(image: PreparedImage): Promise<Session> {
     const { request, spec, stateDir, apiKey, signal, folder, onEvent } = this.#options;
-    const { keyHeader, paths, baseUrl } = spec.model;
+    const { keyHeader, paths, baseUrl, errorShape } = spec.model;
     const policy = taskPolicy(request);
     const networkLog = new NetworkLog({
       path: join(folder, TASK_FILES.network),
@@ -150,7 +139,8 @@ class TaskRun {
       memoryMib: request.memoryMib ?? spec.memoryMib,
       cpus: request.cpus,
       bootTimeoutMs: BOOT_TIMEOUT_MS,
-      upstream: { baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, key },
+      upstream: { baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, key, errorShape },
+      budget: this.#budget,
       ...(modelIdleTimeoutMs === undefined ? {} : { gatewayLimits: { idleTimeoutMs: modelIdleTimeoutMs } }),
       onGateway: (decision) => {
         this.#lastDecision = decision;
@@ -241,6 +231,7 @@ class TaskRun {
       const verdict = judgeRun(this.#facts, {
         timeoutMs: request.timeoutMs,
         lastDecision: this.#lastDecision,
+        overBudget: this.#budget.wasExceeded,
       });
       // What went wrong after the run takes back only a success: the first cause stays.
       if (failure === undefined || verdict.outcome !== "done") return verdict;
@@ -259,6 +250,7 @@ class TaskRun {
       signal: facts?.exit?.signal ?? null,
       finalMessage: facts?.finalMessage ?? null,
       usage: facts?.usage ?? null,
+      modelUsage: this.#budget.used ?? null,
       changes: changes === undefined ? null : {
         paths: changes.paths.slice(0, MAX_LISTED_CHANGES),
         totalCount: changes.paths.length,

@@ -18,6 +18,7 @@ import {
 } from "../network/model_gateway.ts";
 import type { NetworkLog } from "../network/network_log.ts";
 import { LINK } from "../network/ruleset.ts";
+import type { TokenBudget } from "../network/token_budget.ts";
 import { createNetwork, startRelay } from "../network/session_network.ts";
 import type { VmConfig } from "../vmm/protocol.ts";
 import { type BootPhases, bootPhases } from "./boot_phases.ts";
@@ -47,6 +48,8 @@ export interface SessionOptions {
   readonly bootTimeoutMs: number;
   readonly upstream: GatewayUpstream;
   readonly gatewayLimits?: Partial<GatewayLimits>;
+  /** counts the tokens of the model's answers */
+  readonly budget: TokenBudget;
   readonly onGateway: (decision: GatewayDecision) => void;
   /** what the guest may reach beside its model */
   readonly policy: EgressPolicy;
@@ -169,6 +172,7 @@ export class Session implements AsyncDisposable {
       socketPath: gatewayPath,
       upstream: options.upstream,
       ...(options.gatewayLimits === undefined ? {} : { limits: options.gatewayLimits }),
+      budget: options.budget,
       onDecision: options.onGateway,
       onRequest: options.onModelRequest,
     });

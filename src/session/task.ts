@@ -25,6 +25,8 @@ export type TaskOutcome =
   | "agent_failed"
   /** the time limit was reached */
   | "timeout"
+  /** the limit on the model's tokens was reached */
+  | "budget_exceeded"
   /** somebody stopped it */
   | "cancelled"
   /** the VM, the image or the host failed */
@@ -48,6 +50,8 @@ export interface TaskRequest {
   readonly modelUrl?: string | undefined;
   /** longest silence of the model's API in `ms` */
   readonly modelIdleTimeoutMs?: number | undefined;
+  /** most tokens that the model's answers may use, input and output together (default: no limit) */
+  readonly maxTokens?: number | undefined;
   /** what the agent may reach beside its model (default: nothing) */
   readonly network?: EgressRequest | undefined;
   /** keep the VM's disk and console output after the end */
@@ -73,6 +77,8 @@ export interface TaskResult {
   /** last thing that the agent said */
   readonly finalMessage: string | null;
   readonly usage: TokenUsage | null;
+  /** tokens as the model's own answers counted them (null: none said so) */
+  readonly modelUsage: TokenUsage | null;
   /** what changed in the workspace (null: it could not be fetched) */
   readonly changes: {
     /** first paths, by name */

@@ -14,7 +14,7 @@ import {
   type VmmRequest,
   type VmTimings,
 } from "../vmm/protocol.ts";
-import { LineSplitter } from "./line_splitter.ts";
+import { LineSplitter } from "../network/line_splitter.ts";
 import { TextTail } from "./text_tail.ts";
 import { parseVmmEvent } from "./vmm_events.ts";
 

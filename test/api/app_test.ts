@@ -16,6 +16,7 @@ const DONE: TaskResult = {
   signal: null,
   finalMessage: "hi",
   usage: null,
+  modelUsage: null,
   changes: null,
   timesMs: {},
   versions: {},

@@ -25,6 +25,7 @@ import { runInEmulatedHost, shareFile } from "./emulated.ts";
 import { benchExits } from "./exits.ts";
 import { benchMemory } from "./memory.ts";
 import { benchNet } from "./net.ts";
+import { benchDiskQueue, benchNetQueue } from "./queues.ts";
 import { writeTable } from "./readme_table.ts";
 import { publish, type Report, type Row } from "./report.ts";
 import { findTools, prepareTools } from "./tools.ts";
@@ -56,11 +57,19 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   },
   block: {
     rounds: 3,
+    anywhere: async (rounds) => ({
+      name: "block",
+      rows: await benchDiskQueue({ rounds, tools: findTools(), onStep }),
+    }),
     linux: async (rounds) =>
       await benchBlock({ rounds, guest: await prepareLoadGuest(), tools: findTools(), onStep }),
   },
   net: {
     rounds: 3,
+    anywhere: async (rounds) => ({
+      name: "net",
+      rows: await benchNetQueue({ rounds, tools: findTools(), onStep }),
+    }),
     linux: async (rounds) =>
       await benchNet({ rounds, guest: await prepareLoadGuest(), tools: findTools(), onStep }),
   },

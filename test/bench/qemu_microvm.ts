@@ -26,6 +26,9 @@ export interface QemuOptions {
   readonly net?: { readonly tap: string; readonly vhost: boolean };
 }
 
+/** Registers of the first device that {@linkcode qemuArguments} gives: microvm's transports begin here. */
+export const QEMU_SLOT = 0xfeb0_0000;
+
 /** All that the host has, but a register that QEMU insists on and not every KVM takes. */
 const CPU = "host,-arch-capabilities";
 const MACHINE = "microvm,accel=kvm,memory-backend=ram";
@@ -52,7 +55,7 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...disks.flatMap(diskArguments),
     ...(net === undefined ? [] : [
       ...["-netdev", `tap,id=net,ifname=${net.tap},script=no,downscript=no,vhost=${onOff(net.vhost)}`],
-      ...["-device", "virtio-net-device,netdev=net,mac=06:00:ac:1e:00:02"],
+      ...["-device", `virtio-net-device,netdev=net,mac=06:00:ac:1e:00:02,${slot(disks.length)}`],
     ]),
   ];
 }
@@ -65,8 +68,12 @@ function diskArguments({ path, format, readOnly = false }: QemuDisk, index: numb
   const how = `cache=writeback,aio=io_uring,discard=unmap,readonly=${onOff(readOnly)}`;
   return [
     ...["-drive", `id=disk${index},file=${path},format=${format},if=none,${how}`],
-    ...["-device", `virtio-blk-device,drive=disk${index},iothread=disks`],
+    ...["-device", `virtio-blk-device,drive=disk${index},iothread=disks,${slot(index)}`],
   ];
+}
+
+function slot(index: number): string {
+  return `bus=virtio-mmio-bus.${index}`;
 }
 
 /** A monitor whose guest's console is its stdin and stdout, killed when disposed of. */

@@ -238,6 +238,7 @@ Deno.test("renderSummary() says how often the network was denied, and where that
     signal: null,
     finalMessage: null,
     usage: null,
+    modelUsage: null,
     changes: null,
     timesMs: {},
     versions: {},

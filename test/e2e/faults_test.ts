@@ -40,6 +40,13 @@ const CASES: readonly Case[] = [
   { name: "fails in its stream", prefix: "/fault/failed", code: 1, cause: /failed on purpose/ },
   { name: "fails in the second turn", prefix: "/fault/second-500", code: 1, cause: /500/ },
   {
+    name: "uses up the task's budget",
+    prefix: "",
+    args: ["--max-tokens", "100"],
+    code: 5,
+    cause: /budget of 100 tokens is used up \(120 were used\)/,
+  },
+  {
     name: "is silent until the time limit",
     prefix: "/fault/silent",
     args: ["--timeout", "20s"],

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import {
   type GatewayDecision,
   type GatewayLimits,
+  type GatewayOptions,
   startModelGateway,
 } from "../../src/network/model_gateway.ts";
+import { TokenBudget } from "../../src/network/token_budget.ts";
 import { startModelServer } from "../support/model_server/model_server.ts";
 
 const KEY = "sk-real-key";
@@ -16,7 +18,7 @@ interface Setup {
 
 /** A gateway in front of a model server, asked through its Unix socket. */
 async function withGateway(
-  options: { baseUrl?: string; limits?: Partial<GatewayLimits> },
+  options: { baseUrl?: string; limits?: Partial<GatewayLimits> } & Partial<GatewayOptions>,
   use: (setup: Setup) => Promise<void>,
 ): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -30,6 +32,8 @@ async function withGateway(
       key: { header: "authorization", value: `Bearer ${KEY}` },
     },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
+    ...(options.budget && { budget: options.budget }),
+    onRequest: options.onRequest,
     onDecision: (decision) => decisions.push(decision),
   });
   const client = Deno.createHttpClient({ proxy: { transport: "unix", path: `${folder}/gw.sock` } });
@@ -167,4 +171,29 @@ Deno.test("the gateway can be closed while answers are under way", async () => {
     pending.catch(() => {});
   });
   await assert.rejects(pending ?? Promise.resolve());
+});
+
+Deno.test("the gateway counts tokens, and refuses in the provider's own shape once the budget is used", async () => {
+  const budget = new TokenBudget(200);
+  await withGateway({ budget }, async ({ post, decisions }) => {
+    for (let request = 0; request < 2; request++) await (await post("/v1/responses")).text();
+    assert.deepEqual(budget.used, { inputTokens: 200, cachedTokens: 0, outputTokens: 40 });
+    const refused = await post("/v1/responses");
+    assert.equal(refused.status, 403);
+    const { error } = await refused.json();
+    assert.equal(error.code, "budget_exceeded");
+    assert.match(error.message, /200 tokens is used up/);
+    assert.deepEqual(decisions.map(({ action }) => action), ["forwarded", "forwarded", "refused"]);
+  });
+});
+
+Deno.test("the gateway shows whole requests to whoever reads them, and none that is compressed", async () => {
+  const bodies: string[] = [];
+  const onRequest = (body: Uint8Array): void => void bodies.push(new TextDecoder().decode(body));
+  await withGateway({ onRequest }, async ({ post }) => {
+    const body = JSON.stringify({ model: "m", input: [], padding: "x".repeat(300_000) });
+    await (await post("/v1/responses", { body })).text();
+    await (await post("/v1/responses", { body, headers: { "content-encoding": "gzip" } })).text();
+    assert.deepEqual(bodies, [body]);
+  });
 });

@@ -20,7 +20,7 @@ function facts(change: Partial<AgentRunFacts>): AgentRunFacts {
   };
 }
 
-const LIMITS = { timeoutMs: 60_000, lastDecision: undefined } as const;
+const LIMITS = { timeoutMs: 60_000, lastDecision: undefined, overBudget: false } as const;
 
 const decision = (change: Partial<GatewayDecision>): GatewayDecision => ({
   action: "forwarded",
@@ -82,4 +82,12 @@ Deno.test("judgeRun() tells the host's failures from the agent's", () => {
   ]);
   assert.equal(judgeRun(facts({ end: { kind: "lost", message: "x" } }), LIMITS).outcome, "host_failed");
   assert.equal(judgeRun(facts({ end: { kind: "cancelled" } }), LIMITS).outcome, "cancelled");
+});
+
+Deno.test("judgeRun() calls a run over budget that ended because of it, and done one that got there anyway", () => {
+  const lastDecision = decision({ action: "refused", status: 403, reason: "The budget is used up" });
+  const limits = { ...LIMITS, lastDecision, overBudget: true };
+  const failed = judgeRun(facts({ sawDone: false }), limits);
+  assert.deepEqual([failed.outcome, failed.cause], ["budget_exceeded", "The budget is used up"]);
+  assert.equal(judgeRun(facts({}), limits).outcome, "done");
 });

@@ -16,6 +16,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --timeout DURATION       longest run of the agent, 90s, 15m or 2h (default 30m)
       --model-url URL          base URL of the model's API, ending in /v1 (default: the provider's)
       --model-idle-timeout D   longest silence of the model's API (default 5m)
+      --max-tokens N           most tokens that the model may use, input and output together
       --allow RULE             let the agent reach a host too: name, *.name (all below it), name:PORT (default 80, 443)
       --profile NAME           let it reach the hosts of a profile: packages, git, model-only (none)
       --network MODE           proxy (default: allowed names only), or none (its model only, no names)
@@ -53,7 +54,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox doctor [--json] [--install]  what works here, what is missing, what would fix it
   sandbox help                         this text
 
-Exit codes: 0 done, 1 agent failed, 2 bad usage, 3 boot or host failed, 4 time limit reached, 130 interrupted.
+Exit codes: 0 done, 1 agent failed, 2 bad usage, 3 boot or host failed, 4 time limit reached, 5 budget used up,
+130 interrupted.
 Environment: PADDOCK_HOST (native, emulated, auto), PADDOCK_CACHE, PADDOCK_STATE, NO_COLOR.`;
 
 /** Prints the help. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { LineSplitter, LineTooLongError } from "../../src/session/line_splitter.ts";
+import { LineSplitter, LineTooLongError } from "../../src/network/line_splitter.ts";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 

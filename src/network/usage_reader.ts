@@ -1,0 +1,87 @@
+/**
+ * Reads the tokens that a model's answer says it used, as the answer passes: from the streams of OpenAI's Responses and
+ * Chat Completions and of Anthropic's Messages, and from their plain JSON. Nothing in it is trusted, and no more is kept
+ * than one line.
+ *
+ * @module
+ */
+
+import { LineSplitter } from "./line_splitter.ts";
+
+/** Tokens of one answer. */
+export interface ModelUsage {
+  /** all that was read, from a cache or not */
+  readonly inputTokens: number;
+  /** of these, from a cache */
+  readonly cachedTokens: number;
+  readonly outputTokens: number;
+}
+
+/** Longest line that is looked at: the last event of OpenAI's stream repeats the whole answer. */
+const MAX_LINE_BYTES = 8 * 1024 * 1024;
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Takes an answer's bytes. */
+export class UsageReader {
+  readonly #lines = new LineSplitter(MAX_LINE_BYTES, "drop");
+  /** largest value of each field so far: counts of a stream only grow */
+  readonly #counts = new Map<string, number>();
+
+  push(chunk: Uint8Array): void {
+    for (const line of this.#lines.push(chunk)) this.#read(line);
+  }
+
+  /** The answer is over: what it said, or `undefined` if it said nothing. */
+  end(): ModelUsage | undefined {
+    for (const line of this.#lines.flush()) this.#read(line);
+    if (this.#counts.size === 0) return undefined;
+    const of = (name: string): number => this.#counts.get(name) ?? 0;
+    // Anthropic counts what came from its cache, or went to it, beside the input.
+    const cacheRead = of("cache_read_input_tokens");
+    return {
+      inputTokens: of("input_tokens") + of("prompt_tokens") + cacheRead + of("cache_creation_input_tokens"),
+      cachedTokens: of("cached_tokens") + cacheRead,
+      outputTokens: of("output_tokens") + of("completion_tokens"),
+    };
+  }
+
+  #read(line: string): void {
+    if (!line.includes('"usage"')) return;
+    const event = parse(line.startsWith("data:") ? line.slice("data:".length) : line);
+    for (const holder of [event, event?.response, event?.message]) {
+      const usage = object(object(holder)?.usage);
+      if (usage === undefined) continue;
+      const details = object(usage.input_tokens_details) ?? object(usage.prompt_tokens_details);
+      for (const [name, value] of [...Object.entries(usage), ...Object.entries(details ?? {})]) {
+        if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0 || !FIELDS.has(name)) {
+          continue;
+        }
+        this.#counts.set(name, Math.max(value, this.#counts.get(name) ?? 0));
+      }
+    }
+  }
+}
+
+const FIELDS: ReadonlySet<string> = new Set([
+  "input_tokens",
+  "prompt_tokens",
+  "cached_tokens",
+  "cache_read_input_tokens",
+  "cache_creation_input_tokens",
+  "output_tokens",
+  "completion_tokens",
+]);
+
+function parse(text: string): Json | undefined {
+  try {
+    return object(JSON.parse(text));
+  } catch {
+    // Half a line of a stream that was cut, or no JSON at all
+    return undefined;
+  }
+}
+
+function object(value: unknown): Json | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Json : undefined;
+}
