@@ -7,6 +7,7 @@
 import type { TaskEvent, TaskResult } from "../session/task.ts";
 import type { SubmissionInput, TaskView } from "./schemas.ts";
 
+export { describeDecision } from "../session/task.ts";
 export type { AgentEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } from "../session/task.ts";
 
 /** Tries to reconnect to a task's events before giving up, with a growing pause. */
@@ -34,7 +35,7 @@ export class ApiError extends Error {
 export type TimedTaskEvent = TaskEvent & { readonly at: string };
 
 /** Name of a file that a task leaves. */
-export type TaskFileKind = "patch" | "workspace" | "transcript";
+export type TaskFileKind = "patch" | "workspace" | "transcript" | "network";
 
 async function toApiError(response: Response): Promise<ApiError> {
   const text = await response.text();

@@ -6,6 +6,7 @@
 
 import { z } from "zod";
 import type { TaskRequest, TaskResult } from "../session/task.ts";
+import { EGRESS_MODES } from "../session/task_policy.ts";
 
 const MINUTE_MS = 60_000;
 /** A command and its environment travel to the guest in one frame of 64 KiB. */
@@ -14,6 +15,21 @@ const MAX_PROMPT_BYTES = 56 * 1024;
 function fitsOneFrame(text: string): boolean {
   return new TextEncoder().encode(text).length <= MAX_PROMPT_BYTES;
 }
+
+/** Rules are read by the policy itself; here only their amount is bounded. */
+const rules = z.array(z.string().min(1).max(300)).max(1000).readonly();
+const networkSchema = z.strictObject({
+  mode: z.enum(EGRESS_MODES).default("proxy"),
+  allow: rules.default([]),
+  profiles: z.array(z.string().max(64)).max(16).readonly().default([]),
+  /** what the project says: it only takes away */
+  project: z.strictObject({
+    source: z.string().min(1).max(100),
+    mode: z.enum(EGRESS_MODES).optional(),
+    allow: rules.optional(),
+    deny: rules.optional(),
+  }).optional(),
+});
 
 /** Body of `POST /v1/tasks`. */
 export const submissionSchema = z.strictObject({
@@ -31,6 +47,7 @@ export const submissionSchema = z.strictObject({
   modelUrl: z.url({ protocol: /^https?$/ }).max(100_000).optional(),
   modelIdleTimeoutMs: z.int().min(1000).max(60 * MINUTE_MS).optional(),
   maxTokens: z.int().min(1).max(1_000_000_000).optional(),
+  network: networkSchema.optional(),
   keep: z.boolean().default(false),
   /** upload that holds the workspace */
   uploadId: z.string().regex(/^[a-z0-9]{1,40}$/).optional(),

@@ -12,6 +12,7 @@ import { newSessionId, sweepStale } from "../session/record.ts";
 import { runTask, type RunTaskOptions, TASK_FILES } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { TaskEvent, TaskRequest, TaskResult } from "../session/task.ts";
+import { taskPolicy } from "../session/task_policy.ts";
 import { type EventRow, type TaskRow, TaskStore } from "../store/task_store.ts";
 import { LiveTask } from "./live_task.ts";
 import { type Submission, type TaskView, toTaskRequest } from "./schemas.ts";
@@ -122,6 +123,7 @@ export class TaskService {
     const id = newSessionId();
     const folder = this.#folder(id);
     const request = toTaskRequest(submission);
+    taskPolicy(request);
     const live = new LiveTask(submission.attached);
     this.#store.addTask({
       id,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AgentEvent, TaskEvent, TaskPhase } from "../api/client.ts";
+import { type AgentEvent, describeDecision, type TaskEvent, type TaskPhase } from "../api/client.ts";
 import { printable } from "./printable.ts";
 import { formatMs } from "./quantities.ts";
 import type { Style } from "./style.ts";
@@ -63,6 +63,10 @@ export function renderEvent(event: TaskEvent, style: Style): string[] {
       if (action === "forwarded" && status < 400) return [];
       const why = reason === undefined ? "" : `: ${printable(reason)}`;
       return [style.dim(`Model request ${method} ${printable(path)} ${action}, status ${status}${why}`)];
+    }
+    case "network": {
+      const line = printable(describeDecision(event.decision));
+      return event.decision.action === "allowed" ? [] : [style.dim(line)];
     }
     case "prepare":
     case "stderr":

@@ -67,6 +67,10 @@ export function renderSummary(result: TaskResult, options: { outFolder: string; 
     if (ignoredCount > 0) lines.push(`${ignoredCount} new ignored files are only in workspace.tar`);
     if (refusedCount > 0) lines.push(`${refusedCount} unsafe entries of the guest's workspace were left out`);
   }
+  const denied = result.network?.denied ?? 0;
+  if (denied > 0) {
+    lines.push(`${denied} attempt${denied === 1 ? "" : "s"} to reach the network denied: see network.jsonl`);
+  }
   const times = Object.entries(result.timesMs).map(([phase, ms]) =>
     `${phase.replace("_", " ")} ${formatMs(ms)}`
   );

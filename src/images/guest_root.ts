@@ -36,6 +36,8 @@ export async function completeRoot(root: string, parts: GuestParts): Promise<voi
     join(root, "etc/hosts"),
     "127.0.0.1 localhost\n::1 localhost\n172.30.0.1 gateway\n",
   );
+  // A name server answers there if the session has one; where it has none, the question is refused.
+  await Deno.writeTextFile(join(root, "etc/resolv.conf"), "nameserver 172.30.0.1\n");
   await Deno.mkdir(join(root, "tmp"), { recursive: true });
   // Separate: the umask of this process takes bits off a new folder's mode
   await Deno.chmod(join(root, "tmp"), 0o1777);

@@ -58,7 +58,7 @@ export interface PrepareOptions {
 }
 
 /** Changes whenever the way of building changes, so that older images are not taken for newer ones. */
-const BUILDER_VERSION = "3";
+const BUILDER_VERSION = "4";
 
 /** Prepares the image of one agent; returns at once when it is in the cache. @throws {ImageError} */
 export async function prepareImage(spec: ImageSpec, options: PrepareOptions): Promise<PreparedImage> {

@@ -9,12 +9,14 @@ import { join } from "node:path";
 import { startModelServer } from "../../test/support/model_server/model_server.ts";
 import type { TimedTaskEvent } from "../api/client.ts";
 import type { OnProgress } from "../images/progress.ts";
+import type { EgressRequest } from "../network/egress_policy.ts";
 import { AGENT_NAMES, findAgent } from "../session/agents.ts";
 import type { TaskResult } from "../session/task.ts";
 import type { HostKind } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
 import { checkWorkspaceFolder, packWorkspace } from "./pack_workspace.ts";
+import { networkRequest } from "./project_egress.ts";
 
 /** How long a cancelled task may take to be gone, in `ms`. */
 const CANCEL_LIMIT_MS = 20_000;
@@ -35,6 +37,8 @@ export interface LocalTaskOptions {
   readonly modelUrl?: string | undefined;
   readonly modelIdleTimeoutMs?: number | undefined;
   readonly maxTokens?: number | undefined;
+  /** what the agent may reach beside its model; the project's own file can only take away from it */
+  readonly network: Omit<EgressRequest, "project">;
   readonly keep: boolean;
   /** use the scripted model server in place of a provider */
   readonly demo: boolean;
@@ -99,6 +103,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   }
   const access = modelAccess(options, spec.model.keyVariable);
   if (options.repo !== undefined) await checkWorkspaceFolder(options.repo);
+  const network = await networkRequest(options.network, options.repo);
   await checkOutFolder(options.out);
 
   const { alpineRootfs, onProgress, signal } = options;
@@ -114,6 +119,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
 
   const { id, result } = await followTask(host, {
     ...options,
+    network,
     access: {
       apiKey: access.apiKey,
       modelUrl: modelUrl === undefined ? undefined : host.toServerUrl(modelUrl),
@@ -139,7 +145,8 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
 
 async function followTask(
   host: LocalHost,
-  options: LocalTaskOptions & {
+  options: Omit<LocalTaskOptions, "network"> & {
+    readonly network: EgressRequest;
     readonly access: { readonly apiKey: string | undefined; readonly modelUrl: string | undefined };
   },
 ): Promise<{ id: string; result: TaskResult }> {
@@ -159,6 +166,7 @@ async function followTask(
     timeoutMs: options.timeoutMs,
     modelIdleTimeoutMs: options.modelIdleTimeoutMs,
     maxTokens: options.maxTokens,
+    network: options.network,
     keep: options.keep,
     attached: true,
     uploadId,
@@ -187,6 +195,7 @@ async function writeResults(
   await Deno.writeTextFile(join(outFolder, "result.json"), `${JSON.stringify(document, null, 2)}\n`);
   await host.client.download(id, "patch", join(outFolder, "changes.patch"));
   await host.client.download(id, "transcript", join(outFolder, "transcript.jsonl"));
+  await host.client.download(id, "network", join(outFolder, "network.jsonl"));
   // The largest last: the server keeps a task for some time after it was asked for something of it.
   await host.client.download(id, "workspace", join(outFolder, "workspace.tar"));
 }

@@ -1,14 +1,15 @@
 /**
  * The network of one session: a network namespace with a TAP device in it and nothing else. The VMM runs
- * inside the namespace, and so does a relay from the link's address to the model gateway's Unix socket.
+ * inside the namespace, and so do relays from the link's address to the Unix sockets of the model gateway, the name
+ * server and the proxy.
  *
  * @module
  */
 
 import { HostCommandError, runHostCommand, spawnHostCommand, toolEnv } from "./host_command.ts";
-import { LINK, linkRuleset } from "./ruleset.ts";
+import { LINK, linkRuleset, type LinkServices } from "./ruleset.ts";
 
-/** Most connections of one guest to its gateway: each costs the host a process and a socket. */
+/** Most connections of one guest to one relay: each costs the host a process and a socket. */
 const MAX_RELAY_CHILDREN = 64;
 const NAMESPACE_PATTERN = /^pdk-[a-z0-9]{1,24}$/;
 
@@ -29,7 +30,7 @@ export interface SessionNetwork {
   readonly enter: readonly string[];
 }
 
-function setupScript(cpus: number): string {
+function setupScript(cpus: number, services: LinkServices): string {
   const { tap, hostAddr, prefixLength } = LINK;
   // The VMM has a queue for each vCPU, and the kernel takes several only for a device that was made so.
   const queues = cpus > 1 ? "multi_queue" : "";
@@ -41,30 +42,47 @@ addr add ${hostAddr}/${prefixLength} dev ${tap}
 link set ${tap} up
 END
 nft -f - <<'END'
-${linkRuleset()}END
+${linkRuleset(services)}END
 `;
 }
 
 /** Makes the namespace, the TAP device and the packet filter of a session whose guest has `cpus` vCPUs. */
-export async function createNetwork(namespace: string, cpus: number): Promise<SessionNetwork> {
+export async function createNetwork(
+  namespace: string,
+  cpus: number,
+  services: LinkServices,
+): Promise<SessionNetwork> {
   const enter = ["ip", "netns", "exec", namespace];
   await runHostCommand(["ip", "netns", "add", namespace]);
-  await runHostCommand([...enter, "sh", "-e"], { stdin: setupScript(cpus) });
+  await runHostCommand([...enter, "sh", "-e"], { stdin: setupScript(cpus, services) });
   return { namespace, enter };
 }
 
-/** Starts the relay from the link's address to a Unix socket, and waits until it listens. */
-export async function startRelay(network: SessionNetwork, socketPath: string): Promise<Deno.ChildProcess> {
-  const { hostAddr, gatewayPort } = LINK;
-  const listen =
-    `TCP4-LISTEN:${gatewayPort},bind=${hostAddr},fork,reuseaddr,max-children=${MAX_RELAY_CHILDREN}`;
+/** One port of the link's address, and where what comes to it goes. */
+export interface RelayOptions {
+  readonly port: number;
+  /** `udp`: each datagram becomes a connection of its own, and so does its answer a datagram */
+  readonly protocol: "tcp" | "udp";
+  readonly socketPath: string;
+}
+
+/** Starts the relay from a port of the link's address to a Unix socket, and waits until it listens. */
+export async function startRelay(network: SessionNetwork, options: RelayOptions): Promise<Deno.ChildProcess> {
+  const { port, protocol, socketPath } = options;
+  // Datagrams are held to a rate by the filter instead: each child is gone once it has its answer.
+  const kind = protocol === "tcp"
+    ? `TCP4-LISTEN:${port},max-children=${MAX_RELAY_CHILDREN}`
+    : `UDP4-RECVFROM:${port}`;
+  const listen = `${kind},bind=${LINK.hostAddr},fork,reuseaddr`;
   // Two levels of "-d" make socat say when it listens.
   const argv = [...network.enter, "socat", "-d", "-d", listen, `UNIX-CONNECT:${socketPath}`];
   const child = spawnHostCommand(argv, { env: toolEnv(), stdin: "null", stdout: "null", stderr: "piped" });
   const listening = Promise.withResolvers<boolean>();
   void watchRelay(child.stderr, listening.resolve);
   if (await listening.promise) return child;
-  throw new HostCommandError("Cannot start the gateway's relay: socat does not listen", { tool: "socat" });
+  throw new HostCommandError(`Cannot start the relay of port ${port}: socat does not listen`, {
+    tool: "socat",
+  });
 }
 
 /** Reads what the relay says to its end, and tells whether it came to listen. */
@@ -76,7 +94,7 @@ async function watchRelay(
   let start = "";
   for await (const chunk of stderr) {
     if (start.length < 4096) start += decoder.decode(chunk, { stream: true });
-    if (start.includes(" listening on ")) tell(true);
+    if (/ (listening|receiving) on /.test(start)) tell(true);
   }
   tell(false);
 }

@@ -11,12 +11,14 @@ import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
 import { TokenBudget } from "../network/token_budget.ts";
+import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import { type Changes, collectChanges } from "./changes.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
 import type { TaskEvent, TaskPhase, TaskRequest, TaskResult } from "./task.ts";
+import { taskPolicy } from "./task_policy.ts";
 import { readFileChunks } from "./workspace_scan.ts";
 
 /** uid and gid of the user `agent` in every image. */
@@ -33,6 +35,7 @@ export const TASK_FILES = {
   patch: "changes.patch",
   workspace: "workspace.tar",
   transcript: "transcript.jsonl",
+  network: "network.jsonl",
 } as const;
 
 /** Options of {@linkcode runTask}. */
@@ -64,6 +67,7 @@ class TaskRun {
   #facts: AgentRunFacts | undefined;
   #changes: Changes | undefined;
   #keptFolder: string | undefined;
+  #networkLog: NetworkLog | undefined;
 
   constructor(options: RunTaskOptions) {
     this.#options = options;
@@ -115,8 +119,15 @@ class TaskRun {
   }
 
   #createSession(image: PreparedImage): Promise<Session> {
-    const { request, spec, stateDir, apiKey, signal, onEvent } = this.#options;
+    const { request, spec, stateDir, apiKey, signal, folder, onEvent } = this.#options;
     const { keyHeader, paths, baseUrl, errorShape } = spec.model;
+    const policy = taskPolicy(request);
+    const networkLog = new NetworkLog({
+      path: join(folder, TASK_FILES.network),
+      policy,
+      onFirst: (decision) => onEvent({ type: "network", decision }),
+    });
+    this.#networkLog = networkLog;
     const key = apiKey === undefined
       ? undefined
       : { header: keyHeader.name, value: keyHeader.prefix + apiKey };
@@ -134,8 +145,11 @@ class TaskRun {
       onGateway: (decision) => {
         this.#lastDecision = decision;
         this.#modelRequests[decision.action] += 1;
+        networkLog.addModelRequest(decision);
         onEvent({ type: "gateway", decision });
       },
+      policy,
+      networkLog,
       onModelRequest: this.#readTraffic(),
       onPhase: (phase, ms) => this.#phaseOver(phase, ms),
       signal,
@@ -228,6 +242,7 @@ class TaskRun {
 
   #result(verdict: Verdict): TaskResult {
     const facts = this.#facts;
+    const network = this.#networkLog?.close();
     const changes = this.#changes;
     return {
       ...verdict,
@@ -246,6 +261,7 @@ class TaskRun {
       ...(this.#bootMs === undefined ? {} : { bootMs: this.#bootMs }),
       versions: this.#versions(),
       modelRequests: this.#modelRequests,
+      ...(network === undefined ? {} : { network }),
       transcript: { lineCount: facts?.lineCount ?? 0, truncated: facts?.transcriptTruncated ?? false },
       ...(this.#keptFolder === undefined ? {} : { keptFolder: this.#keptFolder }),
     };

@@ -8,12 +8,15 @@
 import { join } from "node:path";
 import { prepareMonitor } from "../images/monitor_code.ts";
 import type { PreparedImage } from "../images/prepare.ts";
+import { linkServices, openEgress } from "../network/egress.ts";
+import type { EgressPolicy } from "../network/egress_policy.ts";
 import {
   type GatewayDecision,
   type GatewayLimits,
   type GatewayUpstream,
   startModelGateway,
 } from "../network/model_gateway.ts";
+import type { NetworkLog } from "../network/network_log.ts";
 import { LINK } from "../network/ruleset.ts";
 import type { TokenBudget } from "../network/token_budget.ts";
 import { createNetwork, startRelay } from "../network/session_network.ts";
@@ -48,6 +51,10 @@ export interface SessionOptions {
   /** counts the tokens of the model's answers */
   readonly budget: TokenBudget;
   readonly onGateway: (decision: GatewayDecision) => void;
+  /** what the guest may reach beside its model */
+  readonly policy: EgressPolicy;
+  /** takes what becomes of the guest's attempts */
+  readonly networkLog: NetworkLog;
   /** given the bodies of the agent's requests to its model (default: nobody) */
   readonly onModelRequest?: ((body: Uint8Array) => void) | undefined;
   /** told when a step of the start begins and ends */
@@ -73,8 +80,9 @@ function kernelCmdline(hostname: string): string {
     "i8042.noaux",
     "tsc=reliable",
     "random.trust_cpu=on",
-    // No default route: what is not the gateway is unreachable at once, not after a timeout.
     `paddock.ip=${LINK.guestAddr}/${LINK.prefixLength}`,
+    // What goes nowhere else comes to the link's filter, which refuses it at once and remembers it.
+    `paddock.gw=${LINK.hostAddr}`,
     `paddock.hostname=${hostname}`,
   ].join(" ");
 }
@@ -149,7 +157,8 @@ export class Session implements AsyncDisposable {
     checkSocketRoom(folder);
 
     const networkStart = performance.now();
-    const network = await createNetwork(record.namespace, options.cpus);
+    const { policy, networkLog } = options;
+    const network = await createNetwork(record.namespace, options.cpus, linkServices(policy));
     const vmm = VmmProcess.spawn(network.enter, await prepareMonitor(options.signal));
     stack.defer(async () => void await vmm.kill());
     const kill = (): void => void vmm.kill();
@@ -168,7 +177,10 @@ export class Session implements AsyncDisposable {
       onRequest: options.onModelRequest,
     });
     stack.defer(() => gateway.close());
-    await startRelay(network, gatewayPath);
+    const relay = startRelay(network, { port: LINK.gatewayPort, protocol: "tcp", socketPath: gatewayPath });
+    relay.catch(() => {/* awaited below, once there is nothing that it could leave open */});
+    stack.use(await openEgress({ network, policy, log: networkLog, folder }));
+    await relay;
     options.onPhase("network", performance.now() - networkStart);
 
     const vmStart = performance.now();

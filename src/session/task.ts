@@ -7,10 +7,14 @@
 
 import type { AgentEvent } from "../../agent-images/agent_spec.ts";
 import type { ProgressEvent } from "../images/progress.ts";
+import type { EgressRequest } from "../network/egress_policy.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
+import type { NetworkDecision } from "../network/network_decision.ts";
+import type { NetworkSummary } from "../network/network_log.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import type { ChangedPath } from "./git_history.ts";
 
+export { describeDecision } from "../network/network_decision.ts";
 export type { AgentEvent } from "../../agent-images/agent_spec.ts";
 
 /** How a task ended. */
@@ -48,6 +52,8 @@ export interface TaskRequest {
   readonly modelIdleTimeoutMs?: number | undefined;
   /** most tokens that the model's answers may use, input and output together (default: no limit) */
   readonly maxTokens?: number | undefined;
+  /** what the agent may reach beside its model (default: nothing) */
+  readonly network?: EgressRequest | undefined;
   /** keep the VM's disk and console output after the end */
   readonly keep: boolean;
 }
@@ -87,6 +93,8 @@ export interface TaskResult {
   readonly bootMs?: BootPhases;
   readonly versions: Readonly<Record<string, string>>;
   readonly modelRequests: { readonly forwarded: number; readonly refused: number; readonly failed: number };
+  /** what the agent tried to reach beside its model (absent: no VM started) */
+  readonly network?: NetworkSummary;
   readonly transcript: { readonly lineCount: number; readonly truncated: boolean };
   /** folder that `keep` left on the host that ran the VM */
   readonly keptFolder?: string;
@@ -104,5 +112,7 @@ export type TaskEvent =
   | { readonly type: "stderr"; readonly text: string }
   /** the guest used the model gateway */
   | { readonly type: "gateway"; readonly decision: GatewayDecision }
+  /** the guest tried to reach something, in this way for the first time */
+  | { readonly type: "network"; readonly decision: NetworkDecision }
   /** the task is over: always the last event */
   | { readonly type: "result"; readonly result: TaskResult };

@@ -24,11 +24,12 @@ const DONE: TaskResult = {
   transcript: { lineCount: 1, truncated: false },
 };
 
-/** A runner in place of a VM: says one thing, writes two files, ends. */
+/** A runner in place of a VM: says one thing, writes three files, ends. */
 const quickRunner: TaskRunner = async (options) => {
   options.onEvent({ type: "agent", event: { type: "message", text: options.request.prompt } });
   await Deno.writeTextFile(`${options.folder}/changes.patch`, "the patch");
   await Deno.writeTextFile(`${options.folder}/transcript.jsonl`, "{}\n");
+  await Deno.writeTextFile(`${options.folder}/network.jsonl`, '{"seq":1}\n');
   return DONE;
 };
 
@@ -122,6 +123,7 @@ Deno.test("a task goes from its submission through its events to its result and 
     const result = await (await setup.request("GET", `/v1/tasks/${id}/result`)).json() as TaskResult;
     assert.equal(result.outcome, "done");
     assert.equal(await (await setup.request("GET", `/v1/tasks/${id}/patch`)).text(), "the patch");
+    assert.equal(await (await setup.request("GET", `/v1/tasks/${id}/network`)).text(), '{"seq":1}\n');
     assert.equal((await setup.request("GET", `/v1/tasks/${id}/workspace`)).status, 404);
     assert.equal((await setup.request("DELETE", `/v1/tasks/${id}`)).status, 204);
     assert.equal((await setup.request("GET", `/v1/tasks/${id}`)).status, 404);
@@ -183,6 +185,10 @@ Deno.test("a submission that does not fit is refused with the reason", async () 
       [{ ...SUBMISSION, modelUrl: "file:///etc/passwd" }, /modelUrl/],
       [{ ...SUBMISSION, apiKey: "a\r\nx-evil: 1" }, /apiKey/],
       [{ ...SUBMISSION, uploadId: "../../x" }, /uploadId/],
+      [{ ...SUBMISSION, network: { mode: "nat" } }, /network\.mode/],
+      [{ ...SUBMISSION, network: { allow: ["10.0.0.1"] } }, /addresses cannot be allowed, only names/],
+      [{ ...SUBMISSION, network: { profiles: ["all"] } }, /no network profile "all"/],
+      [{ ...SUBMISSION, network: { project: { source: "f", deny: ["*"] } } }, /Cannot use rule "\*"/],
       [{ ...SUBMISSION, surprise: 1 }, /surprise/],
     ];
     for (const [body, reason] of cases) {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describeFailure } from "../../src/cli/main.ts";
 import { parseBootArguments } from "../../src/cli/commands/boot.ts";
+import type { TaskResult } from "../../src/api/client.ts";
 import { parseRunArguments } from "../../src/cli/commands/run.ts";
 import { printable } from "../../src/cli/printable.ts";
 import { ProgressDisplay } from "../../src/cli/progress_display.ts";
@@ -13,7 +14,7 @@ import {
   parseSizeMib,
 } from "../../src/cli/quantities.ts";
 import { renderEvent } from "../../src/cli/render_event.ts";
-import { exitCodeFor } from "../../src/cli/summary.ts";
+import { exitCodeFor, renderSummary } from "../../src/cli/summary.ts";
 import { UsageError } from "../../src/cli/usage_error.ts";
 
 const PLAIN = { bold: String, dim: String, red: String, green: String };
@@ -75,6 +76,39 @@ Deno.test("parseRunArguments() reads a full command line", () => {
   );
 });
 
+Deno.test("parseRunArguments() takes network rules one by one, and none by default", () => {
+  assert.deepEqual(parseRunArguments(["codex", "x"]).network, { mode: "proxy", allow: [], profiles: [] });
+  const args = [
+    "--allow",
+    "a.example",
+    "--allow",
+    "*.b.example:443",
+    "--profile",
+    "git",
+    "--network",
+    "none",
+  ];
+  assert.deepEqual(parseRunArguments(["codex", "x", ...args]).network, {
+    mode: "none",
+    allow: ["a.example", "*.b.example:443"],
+    profiles: ["git"],
+  });
+});
+
+Deno.test("renderEvent() says what the network refused, and how to allow it", () => {
+  const denied = {
+    action: "denied",
+    protocol: "tls",
+    host: "example.com",
+    port: 443,
+    reason: "not in allow-list; allow with --allow example.com",
+  } as const;
+  assert.deepEqual(renderEvent({ type: "network", decision: denied }, PLAIN), [
+    "denied: example.com:443 (not in allow-list; allow with --allow example.com)",
+  ]);
+  assert.deepEqual(renderEvent({ type: "network", decision: { ...denied, action: "allowed" } }, PLAIN), []);
+});
+
 Deno.test("parseRunArguments() needs a prompt, except for a demo", () => {
   assert.throws(() => parseRunArguments([]), UsageError);
   assert.throws(() => parseRunArguments(["codex"]), UsageError);
@@ -89,6 +123,7 @@ Deno.test("bad usage is one line and exit code 2", () => {
     [() => parseRunArguments(["codex", "x", "--memory"]), /memory/],
     [() => parseRunArguments(["codex", "x", "--model-url", "ftp://x"]), /--model-url/],
     [() => parseRunArguments(["codex", "--demo", "--model-url", "http://x"]), /exclude/],
+    [() => parseRunArguments(["codex", "x", "--network", "nat"]), /--network must be none or proxy/],
     [() => parseBootArguments([]), /kernel/],
     [() => parseBootArguments(["-k", "x", "-z"]), /-z/],
     [() => parseBootArguments(["-k", "x", "stray"]), /stray/],
@@ -193,6 +228,37 @@ Deno.test("renderEvent() shows what the agent does, with its output cut", () => 
   const lines = renderEvent({ type: "agent", event: result }, PLAIN);
   assert.equal(lines.length, 22);
   assert.equal(lines.at(-1), "  failed with exit code 7");
+});
+
+Deno.test("renderSummary() says how often the network was denied, and where that stands", () => {
+  const result = {
+    outcome: "done",
+    cause: "Agent completed its turn",
+    exitCode: 0,
+    signal: null,
+    finalMessage: null,
+    usage: null,
+    modelUsage: null,
+    changes: null,
+    timesMs: {},
+    versions: {},
+    modelRequests: { forwarded: 1, refused: 0, failed: 0 },
+    transcript: { lineCount: 1, truncated: false },
+  } as const;
+  const network = (denied: number): NonNullable<TaskResult["network"]> => ({
+    mode: "proxy",
+    policySha256: "",
+    allowed: 3,
+    denied,
+    failed: 0,
+    denials: [],
+    journal: { lineCount: 1, sha256: "" },
+  });
+  const lines = (denied: number): string[] =>
+    renderSummary({ ...result, network: network(denied) }, { outFolder: "", style: PLAIN });
+  assert.deepEqual(lines(0), ["Done"]);
+  assert.deepEqual(lines(1), ["Done", "1 attempt to reach the network denied: see network.jsonl"]);
+  assert.equal(lines(20)[1], "20 attempts to reach the network denied: see network.jsonl");
 });
 
 Deno.test("exitCodeFor() gives each outcome its documented code", () => {

@@ -4,31 +4,11 @@ import {
   createNetwork,
   namespaceName,
   removeNetwork,
-  type SessionNetwork,
   startRelay,
 } from "../../src/network/session_network.ts";
+import { GATEWAY_ONLY, inside, NAMESPACES, plugGuest } from "../support/guest_namespace.ts";
 
-function hasTools(): boolean {
-  return ["ip", "nft", "socat"].every((tool) =>
-    new Deno.Command("sh", { args: ["-c", `PATH=$PATH:/usr/sbin:/sbin command -v ${tool}`], stdout: "null" })
-      .outputSync().success
-  );
-}
-
-/** Namespaces need root and three tools; the name says so where they are missing. */
-const ignore = Deno.uid() !== 0 || !hasTools();
-const suffix = ignore ? " (skipped: needs root, ip, nft and socat)" : "";
-
-async function inside(network: SessionNetwork, script: string): Promise<{ code: number; text: string }> {
-  const [tool = "", ...args] = [...network.enter, "sh", "-c", script];
-  const output = await new Deno.Command(tool, {
-    args,
-    stderr: "null",
-    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
-  })
-    .output();
-  return { code: output.code, text: new TextDecoder().decode(output.stdout) };
-}
+const { ignore, suffix } = NAMESPACES;
 
 Deno.test({
   name: `createNetwork() makes a namespace with a TAP device, a filter and no route out${suffix}`,
@@ -36,10 +16,13 @@ Deno.test({
   async fn(): Promise<void> {
     const name = namespaceName("test1");
     await removeNetwork(name);
-    const network = await createNetwork(name, 1);
+    const network = await createNetwork(name, 1, GATEWAY_ONLY);
     try {
       assert.match((await inside(network, "ip -o addr show dev tap0")).text, /172\.30\.0\.1\/30/);
-      assert.match((await inside(network, "nft list table inet paddock")).text, /tcp dport 8080 accept/);
+      assert.match(
+        (await inside(network, "nft list table inet paddock")).text,
+        /tcp dport (8080|\{ 8080 \}) accept/,
+      );
       assert.equal((await inside(network, "ip route show default")).text, "");
       assert.equal((await inside(network, "ip -o link")).text.trim().split("\n").length, 2);
       assert.doesNotMatch((await inside(network, "ip -d link show tap0")).text, /multi_queue/);
@@ -56,7 +39,7 @@ Deno.test({
   async fn(): Promise<void> {
     const name = namespaceName("test5");
     await removeNetwork(name);
-    const network = await createNetwork(name, 2);
+    const network = await createNetwork(name, 2, GATEWAY_ONLY);
     try {
       assert.match((await inside(network, "ip -d link show tap0")).text, /multi_queue/);
     } finally {
@@ -65,22 +48,6 @@ Deno.test({
   },
 });
 
-/** A namespace at the other end of the link, in place of a guest: the TAP becomes a veth of the same name. */
-async function plugGuest(network: SessionNetwork, guestName: string): Promise<SessionNetwork> {
-  await removeNetwork(guestName);
-  const guest = await createNetwork(guestName, 1);
-  await inside(
-    network,
-    `ip link del tap0; ip link add tap0 type veth peer name eth0 netns ${guestName}
-     ip addr add 172.30.0.1/30 dev tap0; ip link set tap0 up`,
-  );
-  await inside(
-    guest,
-    "nft flush ruleset; ip link del tap0; ip addr add 172.30.0.2/30 dev eth0; ip link set eth0 up",
-  );
-  return guest;
-}
-
 Deno.test({
   name: `a guest reaches the gateway through startRelay(), and nothing else, and is refused at once${suffix}`,
   ignore,
@@ -88,14 +55,14 @@ Deno.test({
     const folder = await Deno.makeTempDir();
     const names = [namespaceName("test2"), namespaceName("test3")] as const;
     await removeNetwork(names[0]);
-    const network = await createNetwork(names[0], 1);
+    const network = await createNetwork(names[0], 1, GATEWAY_ONLY);
     const guest = await plugGuest(network, names[1]);
     const socketPath = `${folder}/gw.sock`;
     const server = Deno.serve(
       { path: socketPath, onListen: () => {} },
       () => new Response("from the gateway"),
     );
-    const relay = await startRelay(network, socketPath);
+    const relay = await startRelay(network, { port: 8080, protocol: "tcp", socketPath });
     try {
       const answer = await inside(
         guest,
@@ -105,7 +72,7 @@ Deno.test({
 
       const start = performance.now();
       const ssh = await inside(guest, "socat - TCP4:172.30.0.1:22,connect-timeout=5 </dev/null");
-      const dns = await inside(guest, "socat -t3 - UDP4:172.30.0.1:53 <<<x; ip route get 8.8.8.8");
+      const dns = await inside(guest, "echo x | socat -t3 - UDP4:172.30.0.1:53");
       assert.notEqual(ssh.code, 0);
       assert.notEqual(dns.code, 0);
       assert.ok(performance.now() - start < 3000, "refusals are immediate");
@@ -128,7 +95,7 @@ Deno.test({
   async fn(): Promise<void> {
     const name = namespaceName("test4");
     const start = performance.now();
-    await createNetwork(name, 4);
+    await createNetwork(name, 4, GATEWAY_ONLY);
     await removeNetwork(name);
     assert.ok(performance.now() - start < 1000, `took ${performance.now() - start} ms`);
   },
@@ -140,8 +107,13 @@ Deno.test("removeNetwork() touches no namespace that is not a session's", async 
   assert.throws(() => namespaceName("a b"), RangeError);
 });
 
-Deno.test("linkRuleset() drops by policy and rejects aloud", () => {
-  const text = linkRuleset();
-  assert.equal(text.match(/policy drop/g)?.length, 2);
-  assert.equal(text.match(/reject with tcp reset/g)?.length, 2);
+Deno.test("linkRuleset() drops by policy, rejects aloud, and opens DNS only where there is a server", () => {
+  const text = linkRuleset(GATEWAY_ONLY);
+  assert.equal(text.match(/policy drop/g)?.length, 3);
+  assert.equal(text.match(/reject with/g)?.length, 2);
+  assert.doesNotMatch(text, /udp dport 53/);
+  assert.match(
+    linkRuleset({ tcpPorts: [80, 8080], hasDns: true }),
+    /dport \{ 80, 8080 \} accept\n.*udp dport 53 limit/,
+  );
 });

@@ -111,7 +111,7 @@ export const STATE_LEFTOVERS = `
   ip netns list 2>/dev/null | grep '^pdk-'
   for folder in sessions tasks uploads; do ls "$STATE/$folder" 2>/dev/null | sed "s|^|$folder/|"; done
   for pid in $(ls /proc | grep '^[0-9]*$'); do
-    tr '\\0' ' ' < /proc/$pid/cmdline 2>/dev/null | grep -E '${VMM_PATTERN}|[s]ocat .*TCP4-LISTEN'
+    tr '\\0' ' ' < /proc/$pid/cmdline 2>/dev/null | grep -E '${VMM_PATTERN}|[s]ocat .*(TCP4-LISTEN|UDP4-RECVFROM)'
   done
   true
 `;

@@ -17,6 +17,7 @@ const CONTENT_TYPES = {
   patch: "text/x-diff",
   workspace: "application/x-tar",
   transcript: "application/jsonl",
+  network: "application/jsonl",
 } as const;
 
 function lastEventId(context: Context): number {
@@ -52,7 +53,7 @@ export function taskRoutes(service: TaskService): Hono {
     if (result !== null) return context.json(result);
     return problemResponse({ status: 409, code: "conflict", detail: "Task is not over yet" });
   });
-  for (const kind of ["patch", "workspace", "transcript"] as const) {
+  for (const kind of ["patch", "workspace", "transcript", "network"] as const) {
     routes.get(`/:id/${kind}`, async (context) => {
       const file = await Deno.open(await service.file(context.req.param("id"), kind));
       const { size } = await file.stat();

@@ -17,6 +17,9 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --model-url URL          base URL of the model's API, ending in /v1 (default: the provider's)
       --model-idle-timeout D   longest silence of the model's API (default 5m)
       --max-tokens N           most tokens that the model may use, input and output together
+      --allow RULE             let the agent reach a host too: name, *.name (all below it), name:PORT (default 80, 443)
+      --profile NAME           let it reach the hosts of a profile: packages, git, model-only (none)
+      --network MODE           proxy (default: allowed names only), or none (its model only, no names)
       --keep                   keep the VM's disk and console output
       --json                   print events as JSON, one a line
       --demo                   use the scripted model that comes with Paddock: needs no key
@@ -24,7 +27,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --alpine-rootfs FILE     build the image from this Alpine root archive
     AGENT is codex, claude-code or openclaw. The key of the model's API is read from the agent's variable
     (sandbox agents names it); it never enters the VM.
-    Results: result.json, changes.patch, workspace.tar, transcript.jsonl.
+    A sandbox.toml in the folder takes away from what is allowed: [network] with mode, allow, profiles, deny.
+    Results: result.json, changes.patch, workspace.tar, transcript.jsonl, network.jsonl.
 
   sandbox agents [--json]              the agents that there are, with versions and what they need
   sandbox images list [--json]         the images that were built, with versions, sizes and ages

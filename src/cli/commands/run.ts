@@ -28,6 +28,9 @@ const OPTIONS = {
   "model-url": { type: "string" },
   "model-idle-timeout": { type: "string" },
   "max-tokens": { type: "string" },
+  network: { type: "string", default: "proxy" },
+  allow: { type: "string", multiple: true },
+  profile: { type: "string", multiple: true },
   "alpine-rootfs": { type: "string" },
   keep: { type: "boolean", default: false },
   json: { type: "boolean", default: false },
@@ -42,6 +45,11 @@ function optional<T>(text: string | undefined, parse: (text: string) => T): T | 
 function parseModelUrl(text: string): string {
   if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text.replace(/\/+$/, "");
   throw new UsageError(`--model-url must be an http or https URL: received "${text}"`);
+}
+
+function parseMode(text: string): "none" | "proxy" {
+  if (text === "none" || text === "proxy") return text;
+  throw new UsageError(`--network must be none or proxy: received "${text}"`);
 }
 
 /** What the command line asks for. */
@@ -77,6 +85,7 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
       (text) => parseDurationMs("--model-idle-timeout", text),
     ),
     maxTokens: optional(values["max-tokens"], (text) => parseCount("--max-tokens", text)),
+    network: { mode: parseMode(values.network), allow: values.allow ?? [], profiles: values.profile ?? [] },
     alpineRootfs: values["alpine-rootfs"],
     keep: values.keep,
     json: values.json,

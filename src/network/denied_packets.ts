@@ -1,0 +1,180 @@
+/**
+ * Learns from the packet filter of a session's namespace what it turned away: packets to addresses, which no
+ * proxy ever sees.
+ *
+ * @module
+ */
+
+import { spawnHostCommand, toolEnv } from "./host_command.ts";
+import type { NetworkDecision } from "./network_decision.ts";
+import { LINK } from "./ruleset.ts";
+import type { SessionNetwork } from "./session_network.ts";
+
+const POLL_MS = 1000;
+/** How long the last look may take. */
+const LAST_LOOK_MS = 3000;
+/** Longest line of nft: all sets full, with room to spare. */
+const MAX_LINE_LENGTH = 4 * 1024 * 1024;
+
+/**
+ * Prints the filter's state for each line on its stdin, or an empty line when nothing was turned away since: packets
+ * that came in (`Ip: InReceives`) less those that were delivered (`InDelivers`). Only a change costs a process.
+ */
+const WATCH_SCRIPT = `
+last=0
+while read -r _; do
+  now=0
+  while read -r line; do
+    case $line in "Ip: "[0-9]*) set -- $line; now=$(($4 - \${10})) ;; esac
+  done < /proc/net/snmp
+  if [ "$now" = "$last" ]; then echo; else nft -j list table inet paddock || echo; fi
+  last=$now
+done`;
+
+/** Protocols as nft names them where there is an `/etc/protocols`, and numbers them where there is none. */
+const PROTOCOL_NAMES: Readonly<Record<string, string>> = {
+  "1": "icmp",
+  "2": "igmp",
+  "6": "tcp",
+  "17": "udp",
+  "47": "gre",
+  "50": "esp",
+  "58": "ipv6-icmp",
+  "132": "sctp",
+};
+
+/** One target that was turned away. */
+export interface DeniedTarget {
+  readonly address: string;
+  readonly protocol: string;
+  readonly port: number | null;
+  readonly packets: number;
+}
+
+/** The elements of the filter's sets in what `nft -j` prints. */
+export function parseDeniedTargets(text: string): DeniedTarget[] {
+  interface Element {
+    readonly elem?: {
+      readonly val?: { readonly concat?: readonly unknown[] };
+      readonly counter?: { packets?: number };
+    };
+  }
+  const { nftables = [] } = JSON.parse(text) as { nftables?: { set?: { elem?: Element[] } }[] };
+  return nftables.flatMap((entry) => entry.set?.elem ?? []).flatMap(({ elem }) => {
+    const [address, protocol, port] = elem?.val?.concat ?? [];
+    if (typeof address !== "string") return [];
+    return [{
+      address,
+      protocol: PROTOCOL_NAMES[String(protocol)] ?? String(protocol),
+      port: typeof port === "number" ? port : null,
+      packets: elem?.counter?.packets ?? 1,
+    }];
+  });
+}
+
+function reasonFor({ address, protocol, port }: DeniedTarget): string {
+  const name = /^[0-9]+$/.test(protocol) ? `IP protocol ${protocol}` : protocol.toUpperCase();
+  if (address === LINK.hostAddr && port === LINK.dnsPort && protocol === "udp") {
+    return "DNS: too many queries, or there are no names in mode none";
+  }
+  if (address === LINK.hostAddr) return `${name}: nothing of the sandbox is there`;
+  if (protocol === "tcp") return "TCP to an address; only allowed names can be reached";
+  if (protocol === "udp") {
+    return `UDP${port === 443 ? " (QUIC)" : port === 53 ? " (DNS)" : ""} does not leave the sandbox`;
+  }
+  return `${name} does not leave the sandbox`;
+}
+
+function toDecision(target: DeniedTarget): NetworkDecision {
+  return {
+    action: "denied",
+    protocol: "ip",
+    host: target.address,
+    port: target.port,
+    reason: reasonFor(target),
+  };
+}
+
+/** Watches the filter of a session. */
+export class DeniedPackets implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #lines: ReadableStreamDefaultReader<string>;
+  readonly #onDenied: (decision: NetworkDecision, packets: number) => void;
+  readonly #packets = new Map<string, number>();
+  readonly #timer: ReturnType<typeof setInterval>;
+  #looking: Promise<void> | undefined;
+  #pending = "";
+
+  /** `onDenied` is told of each target, and of how many packets it was since the last time. */
+  constructor(network: SessionNetwork, onDenied: (decision: NetworkDecision, packets: number) => void) {
+    this.#onDenied = onDenied;
+    this.#child = spawnHostCommand([...network.enter, "sh", "-c", WATCH_SCRIPT], {
+      env: toolEnv(),
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+    });
+    this.#stdin = this.#child.stdin.getWriter();
+    const decoder = new TextDecoderStream() as TransformStream<Uint8Array, string>;
+    this.#lines = this.#child.stdout.pipeThrough(decoder).getReader();
+    this.#timer = setInterval(() => void this.look(), POLL_MS);
+  }
+
+  /** Looks now; one look at a time. */
+  async look(): Promise<void> {
+    this.#looking ??= this.#look().catch(() => {/* the namespace is gone */}).finally(() =>
+      this.#looking = undefined
+    );
+    await this.#looking;
+  }
+
+  /** Looks a last time, and ends. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    const limit = setTimeout(() => this.#kill(), LAST_LOOK_MS);
+    await this.#looking;
+    await this.look();
+    clearTimeout(limit);
+    this.#kill();
+    await this.#stdin.abort().catch(() => {/* the process has ended */});
+    await this.#lines.cancel().catch(() => {/* likewise */});
+    await this.#child.status;
+  }
+
+  #kill(): void {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended, with its namespace for one.
+    }
+  }
+
+  async #look(): Promise<void> {
+    await this.#stdin.write(new TextEncoder().encode("\n"));
+    const line = await this.#readLine();
+    if (line === "") return;
+    for (const target of parseDeniedTargets(line)) {
+      const key = `${target.address} ${target.protocol} ${target.port}`;
+      const isNew = target.packets - (this.#packets.get(key) ?? 0);
+      this.#packets.set(key, target.packets);
+      if (isNew > 0) this.#onDenied(toDecision(target), isNew);
+    }
+  }
+
+  async #readLine(): Promise<string> {
+    for (;;) {
+      const end = this.#pending.indexOf("\n");
+      if (end !== -1) {
+        const line = this.#pending.slice(0, end);
+        this.#pending = this.#pending.slice(end + 1);
+        return line;
+      }
+      const { done, value } = await this.#lines.read();
+      if (done || this.#pending.length > MAX_LINE_LENGTH) {
+        throw new RangeError("Cannot read the packet filter's state");
+      }
+      this.#pending += value;
+    }
+  }
+}
