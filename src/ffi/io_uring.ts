@@ -1,6 +1,6 @@
 /**
  * File I/O in the background: the kernel's submission and completion rings (`io_uring(7)`, linux/io_uring.h). An
- * eventfd tells of completions that come later, so that the thread which submits never has to wait for a disk.
+ * eventfd tells of completions, so that the thread which submits never has to wait for a disk.
  *
  * @module
  */
@@ -20,11 +20,14 @@ const SYS_REGISTER = 427n;
 const OFF_SQ_RING = 0;
 const OFF_SQES = 0x1000_0000;
 const ENTER_GETEVENTS = 1;
-/** only for what did not complete while it was submitted */
-const REGISTER_EVENTFD_ASYNC = 7n;
+/**
+ * For every completion. Not REGISTER_EVENTFD_ASYNC, which leaves out those that the kernel makes on this thread, also the
+ * late ones: of a page that had to be read first nobody would hear.
+ */
+const REGISTER_EVENTFD = 4n;
 const FEAT_SINGLE_MMAP = 1;
 const FEAT_SUBMIT_STABLE = 4;
-/** Linux 5.6, which also has {@linkcode OP_READ} and {@linkcode REGISTER_EVENTFD_ASYNC} */
+/** Linux 5.6, which also has {@linkcode OP_READ} */
 const FEAT_RW_CUR_POS = 8;
 const FEATURES = FEAT_SINGLE_MMAP | FEAT_SUBMIT_STABLE | FEAT_RW_CUR_POS;
 const MAP_SHARED_POPULATE = 0x8001;
@@ -119,7 +122,7 @@ export class IoUring implements Disposable {
     const event = resources.use(new EventFd());
     this.eventFd = event.fd;
     const eventFds = new Int32Array([event.fd]);
-    const register = [BigInt(this.#fd), REGISTER_EVENTFD_ASYNC, addressOf(eventFds), 1n] as const;
+    const register = [BigInt(this.#fd), REGISTER_EVENTFD, addressOf(eventFds), 1n] as const;
     check(Number(libc.syscall(SYS_REGISTER, ...register, 0n, 0n)), "io_uring_register");
     this.#resources = resources.move();
   }
