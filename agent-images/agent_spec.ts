@@ -5,6 +5,15 @@
  * @module
  */
 
+/** Tokens that a model used. */
+export interface TokenUsage {
+  /** all that was read, from a cache or not */
+  readonly inputTokens: number;
+  /** of these, from a cache */
+  readonly cachedTokens: number;
+  readonly outputTokens: number;
+}
+
 /** One thing an agent did, the same for all agents. */
 export type AgentEvent =
   /** something the agent said */
@@ -22,12 +31,7 @@ export type AgentEvent =
   /** files that the agent says it changed */
   | { readonly type: "file_change"; readonly paths: readonly string[] }
   /** tokens used so far */
-  | {
-    readonly type: "usage";
-    readonly inputTokens: number;
-    readonly cachedTokens: number;
-    readonly outputTokens: number;
-  }
+  | { readonly type: "usage" } & TokenUsage
   /** a warning or an error; `fatal` when the agent gave up because of it */
   | { readonly type: "error"; readonly message: string; readonly fatal: boolean }
   /** the agent says that it completed its turn */

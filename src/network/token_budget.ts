@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { ModelUsage } from "./usage_reader.ts";
+import type { TokenUsage } from "../../agent-images/agent_spec.ts";
 
 /** Counts tokens against a limit. */
 export class TokenBudget {
   readonly maxTokens: number;
-  #used: ModelUsage | undefined;
+  #used: TokenUsage | undefined;
   #refusals = 0;
 
   /** Without a limit it only counts. */
@@ -18,7 +18,7 @@ export class TokenBudget {
   }
 
   /** what was used so far; `undefined` before the first answer that said so */
-  get used(): ModelUsage | undefined {
+  get used(): TokenUsage | undefined {
     return this.#used;
   }
 
@@ -28,7 +28,7 @@ export class TokenBudget {
   }
 
   /** An answer is over. */
-  add(usage: ModelUsage): void {
+  add(usage: TokenUsage): void {
     this.#used = {
       inputTokens: (this.#used?.inputTokens ?? 0) + usage.inputTokens,
       cachedTokens: (this.#used?.cachedTokens ?? 0) + usage.cachedTokens,

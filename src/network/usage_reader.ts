@@ -6,21 +6,12 @@
  * @module
  */
 
+import type { TokenUsage } from "../../agent-images/agent_spec.ts";
+import { object, parseObject } from "../../agent-images/json.ts";
 import { LineSplitter } from "./line_splitter.ts";
-
-/** Tokens of one answer. */
-export interface ModelUsage {
-  /** all that was read, from a cache or not */
-  readonly inputTokens: number;
-  /** of these, from a cache */
-  readonly cachedTokens: number;
-  readonly outputTokens: number;
-}
 
 /** Longest line that is looked at: the last event of OpenAI's stream repeats the whole answer. */
 const MAX_LINE_BYTES = 8 * 1024 * 1024;
-
-type Json = Readonly<Record<string, unknown>>;
 
 /** Takes an answer's bytes. */
 export class UsageReader {
@@ -33,7 +24,7 @@ export class UsageReader {
   }
 
   /** The answer is over: what it said, or `undefined` if it said nothing. */
-  end(): ModelUsage | undefined {
+  end(): TokenUsage | undefined {
     for (const line of this.#lines.flush()) this.#read(line);
     if (this.#counts.size === 0) return undefined;
     const of = (name: string): number => this.#counts.get(name) ?? 0;
@@ -48,12 +39,11 @@ export class UsageReader {
 
   #read(line: string): void {
     if (!line.includes('"usage"')) return;
-    const event = parse(line.startsWith("data:") ? line.slice("data:".length) : line);
-    for (const holder of [event, event?.response, event?.message]) {
-      const usage = object(object(holder)?.usage);
-      if (usage === undefined) continue;
-      const details = object(usage.input_tokens_details) ?? object(usage.prompt_tokens_details);
-      for (const [name, value] of [...Object.entries(usage), ...Object.entries(details ?? {})]) {
+    const event = parseObject(line.startsWith("data:") ? line.slice("data:".length) : line) ?? {};
+    for (const holder of [event, event.response, event.message]) {
+      const usage = object(object(holder).usage);
+      const parts = [usage, object(usage.input_tokens_details), object(usage.prompt_tokens_details)];
+      for (const [name, value] of parts.flatMap((part) => Object.entries(part))) {
         if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0 || !FIELDS.has(name)) {
           continue;
         }
@@ -72,16 +62,3 @@ const FIELDS: ReadonlySet<string> = new Set([
   "output_tokens",
   "completion_tokens",
 ]);
-
-function parse(text: string): Json | undefined {
-  try {
-    return object(JSON.parse(text));
-  } catch {
-    // Half a line of a stream that was cut, or no JSON at all
-    return undefined;
-  }
-}
-
-function object(value: unknown): Json | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Json : undefined;
-}

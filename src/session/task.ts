@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { AgentEvent } from "../../agent-images/agent_spec.ts";
+import type { AgentEvent, TokenUsage } from "../../agent-images/agent_spec.ts";
 import type { ProgressEvent } from "../images/progress.ts";
 import type { EgressRequest } from "../network/egress_policy.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
@@ -15,7 +15,7 @@ import type { BootPhases } from "./boot_phases.ts";
 import type { ChangedPath } from "./git_history.ts";
 
 export { describeDecision } from "../network/network_decision.ts";
-export type { AgentEvent } from "../../agent-images/agent_spec.ts";
+export type { AgentEvent, TokenUsage } from "../../agent-images/agent_spec.ts";
 
 /** How a task ended. */
 export type TaskOutcome =
@@ -58,13 +58,6 @@ export interface TaskRequest {
   readonly keep: boolean;
 }
 
-/** Tokens of a whole run. */
-export interface TokenUsage {
-  readonly inputTokens: number;
-  readonly cachedTokens: number;
-  readonly outputTokens: number;
-}
-
 /** Everything known of a task that is over. */
 export interface TaskResult {
   readonly outcome: TaskOutcome;
@@ -76,6 +69,7 @@ export interface TaskResult {
   readonly signal: number | null;
   /** last thing that the agent said */
   readonly finalMessage: string | null;
+  /** tokens of the whole run as the agent counted them (null: it said nothing) */
   readonly usage: TokenUsage | null;
   /** tokens as the model's own answers counted them (null: none said so) */
   readonly modelUsage: TokenUsage | null;

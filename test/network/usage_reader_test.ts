@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import type { TokenUsage } from "../../agent-images/agent_spec.ts";
 import { TokenBudget } from "../../src/network/token_budget.ts";
-import { type ModelUsage, UsageReader } from "../../src/network/usage_reader.ts";
+import { UsageReader } from "../../src/network/usage_reader.ts";
 import { Random } from "../support/random.ts";
 
-function read(text: string, pieceLength = text.length): ModelUsage | undefined {
+function read(text: string, pieceLength = text.length): TokenUsage | undefined {
   const reader = new UsageReader();
   const bytes = new TextEncoder().encode(text);
   for (let at = 0; at < bytes.length; at += pieceLength) reader.push(bytes.subarray(at, at + pieceLength));
