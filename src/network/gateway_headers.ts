@@ -5,21 +5,10 @@
  * @module
  */
 
-/** Headers about one connection only (RFC 9110 section 7.6.1), and those that frame a message. */
-const HOP_BY_HOP = new Set([
-  "connection",
-  "content-length",
-  "expect",
-  "host",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
+import { HOP_HEADERS } from "./hop_headers.ts";
+
+/** Headers about one connection only, and those that frame a message. */
+const DROPPED_HEADERS: ReadonlySet<string> = new Set([...HOP_HEADERS, "content-length", "expect", "host"]);
 
 /** Headers that say who pays: only the host decides that. */
 const CREDENTIALS = new Set([
@@ -48,7 +37,7 @@ export function toProviderHeaders(
   const dropped = connectionOptions(fromGuest);
   const headers = new Headers();
   for (const [name, value] of fromGuest) {
-    if (HOP_BY_HOP.has(name) || CREDENTIALS.has(name) || PROXY_CLAIMS.test(name) || dropped.has(name)) {
+    if (DROPPED_HEADERS.has(name) || CREDENTIALS.has(name) || PROXY_CLAIMS.test(name) || dropped.has(name)) {
       continue;
     }
     headers.append(name, value);
@@ -64,7 +53,9 @@ export function toGuestHeaders(fromProvider: Headers): Headers {
   const dropped = connectionOptions(fromProvider);
   const headers = new Headers();
   for (const [name, value] of fromProvider) {
-    if (HOP_BY_HOP.has(name) || name === "set-cookie" || name === "location" || dropped.has(name)) continue;
+    if (DROPPED_HEADERS.has(name) || name === "set-cookie" || name === "location" || dropped.has(name)) {
+      continue;
+    }
     headers.append(name, value);
   }
   return headers;

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { HOP_HEADERS } from "./hop_headers.ts";
+
 /** Longest head that is read. */
 export const MAX_HEAD_BYTES = 32 * 1024;
 const MAX_HEADERS = 200;
@@ -15,19 +17,8 @@ const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const REQUEST_LINE = /^([A-Z][A-Z-]{0,31}) ([\x21-\x7e]+) HTTP\/1\.([01])$/;
 /** `uri-host [ ":" port ]`: what is allowed in a host is decided elsewhere. */
 const AUTHORITY = /^([^:@/?#\s]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?$/;
-/** Headers that are for this hop, or that would keep the connection for more than one request: RFC 9110 §7.6.1. */
-const HOP_HEADERS = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-  "http2-settings",
-]);
+/** Headers that are for this hop, or that would have the connection upgraded. */
+const DROPPED_HEADERS: ReadonlySet<string> = new Set([...HOP_HEADERS, "http2-settings"]);
 
 /** A host with its port, if one was given. */
 export interface Authority {
@@ -143,7 +134,7 @@ function readHead(text: string): RequestHead {
     method,
     tunnel,
     ...(tunnel === undefined ? readTarget(target, host) : { authority: tunnel, path: "", isAbsolute: true }),
-    headers: headers.filter(([name]) => !HOP_HEADERS.has(name.toLowerCase())),
+    headers: headers.filter(([name]) => !DROPPED_HEADERS.has(name.toLowerCase())),
     bodyBytes: bodyLength(headers),
     headBytes: text.length + 4,
   };
