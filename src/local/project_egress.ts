@@ -23,6 +23,8 @@ import {
 import { EgressRuleError } from "../network/egress_rule.ts";
 import { LocalError } from "./local_error.ts";
 
+export { EGRESS_MODES } from "../network/egress_policy.ts";
+
 /** Name of the file, in the project's folder. */
 export const PROJECT_FILE = "sandbox.toml";
 const MAX_FILE_BYTES = 64 * 1024;

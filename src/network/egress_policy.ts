@@ -7,6 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { type EgressRule, EgressRuleError, matchesName, parseEgressRule } from "./egress_rule.ts";
+import { LINK } from "./ruleset.ts";
 
 /** How a guest is connected: not at all but to its model, or through the proxy. */
 export const EGRESS_MODES = ["none", "proxy"] as const;
@@ -44,7 +45,7 @@ const MAX_PORTS = 16;
 /** Ports of a rule that names none: plain HTTP and TLS. */
 const DEFAULT_PORTS: readonly number[] = [80, 443];
 /** Ports that are the session's own. */
-const RESERVED_PORTS: readonly number[] = [53, 3128, 8080];
+const RESERVED_PORTS: readonly number[] = [LINK.dnsPort, LINK.proxyPort, LINK.gatewayPort];
 
 /** What a project's own file says: it takes away and never gives. */
 export interface ProjectEgress {

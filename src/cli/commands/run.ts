@@ -7,6 +7,7 @@
 import { parseArgs } from "node:util";
 import type { TimedTaskEvent } from "../../api/client.ts";
 import { ensureTools } from "../../local/install_tools.ts";
+import { EGRESS_MODES } from "../../local/project_egress.ts";
 import { type LocalTaskOptions, runLocalTask } from "../../local/run_local_task.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { ProgressDisplay } from "../progress_display.ts";
@@ -47,9 +48,10 @@ function parseModelUrl(text: string): string {
   throw new UsageError(`--model-url must be an http or https URL: received "${text}"`);
 }
 
-function parseMode(text: string): "none" | "proxy" {
-  if (text === "none" || text === "proxy") return text;
-  throw new UsageError(`--network must be none or proxy: received "${text}"`);
+function parseMode(text: string): typeof EGRESS_MODES[number] {
+  const mode = EGRESS_MODES.find((known) => known === text);
+  if (mode !== undefined) return mode;
+  throw new UsageError(`--network must be ${EGRESS_MODES.join(" or ")}: received "${text}"`);
 }
 
 /** What the command line asks for. */
