@@ -6,6 +6,7 @@
  */
 
 import { spawnHostCommand, toolEnv } from "./host_command.ts";
+import { LineSplitter } from "./line_splitter.ts";
 import type { NetworkDecision } from "./network_decision.ts";
 import { LINK } from "./ruleset.ts";
 import type { SessionNetwork } from "./session_network.ts";
@@ -14,7 +15,7 @@ const POLL_MS = 1000;
 /** How long the last look may take. */
 const LAST_LOOK_MS = 3000;
 /** Longest line of nft: all sets full, with room to spare. */
-const MAX_LINE_LENGTH = 4 * 1024 * 1024;
+const MAX_LINE_BYTES = 4 * 1024 * 1024;
 
 /**
  * Prints the filter's state for each line on its stdin, or an empty line when nothing was turned away since: packets
@@ -99,12 +100,13 @@ function toDecision(target: DeniedTarget): NetworkDecision {
 export class DeniedPackets implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #lines: ReadableStreamDefaultReader<string>;
+  readonly #stdout: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #splitter = new LineSplitter(MAX_LINE_BYTES, "throw");
   readonly #onDenied: (decision: NetworkDecision, packets: number) => void;
   readonly #packets = new Map<string, number>();
   readonly #timer: ReturnType<typeof setInterval>;
   #looking: Promise<void> | undefined;
-  #pending = "";
+  #lines: string[] = [];
 
   /** `onDenied` is told of each target, and of how many packets it was since the last time. */
   constructor(network: SessionNetwork, onDenied: (decision: NetworkDecision, packets: number) => void) {
@@ -116,8 +118,7 @@ export class DeniedPackets implements AsyncDisposable {
       stderr: "null",
     });
     this.#stdin = this.#child.stdin.getWriter();
-    const decoder = new TextDecoderStream() as TransformStream<Uint8Array, string>;
-    this.#lines = this.#child.stdout.pipeThrough(decoder).getReader();
+    this.#stdout = this.#child.stdout.getReader();
     this.#timer = setInterval(() => void this.look(), POLL_MS);
   }
 
@@ -138,7 +139,7 @@ export class DeniedPackets implements AsyncDisposable {
     clearTimeout(limit);
     this.#kill();
     await this.#stdin.abort().catch(() => {/* the process has ended */});
-    await this.#lines.cancel().catch(() => {/* likewise */});
+    await this.#stdout.cancel().catch(() => {/* likewise */});
     await this.#child.status;
   }
 
@@ -164,17 +165,11 @@ export class DeniedPackets implements AsyncDisposable {
 
   async #readLine(): Promise<string> {
     for (;;) {
-      const end = this.#pending.indexOf("\n");
-      if (end !== -1) {
-        const line = this.#pending.slice(0, end);
-        this.#pending = this.#pending.slice(end + 1);
-        return line;
-      }
-      const { done, value } = await this.#lines.read();
-      if (done || this.#pending.length > MAX_LINE_LENGTH) {
-        throw new RangeError("Cannot read the packet filter's state");
-      }
-      this.#pending += value;
+      const line = this.#lines.shift();
+      if (line !== undefined) return line;
+      const { done, value } = await this.#stdout.read();
+      if (done) throw new RangeError("Cannot read the packet filter's state");
+      this.#lines = this.#splitter.push(value);
     }
   }
 }

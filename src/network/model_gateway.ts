@@ -84,10 +84,11 @@ const MAX_READ_BYTES = 8 * 1024 * 1024;
 
 /** An error as a provider writes it, so that agents show its message. */
 function errorResponse(
+  { errorShape }: GatewayUpstream,
   status: number,
-  { type, message, shape }: { type: string; message: string; shape: GatewayUpstream["errorShape"] },
+  { type, message }: { readonly type: string; readonly message: string },
 ): Response {
-  const body = shape === "anthropic"
+  const body = errorShape === "anthropic"
     ? { type: "error", error: { type, message } }
     : { error: { message, type, param: null, code: type } };
   return Response.json(body, { status });
@@ -147,15 +148,16 @@ class Passage {
   /** Sends the request on; `onOver` is called when its response has ended. */
   async forward(signal: AbortSignal, onOver: () => void): Promise<Response> {
     const { upstream } = this.#options;
+    const isRead = this.#isRead();
     let requestEnd: StreamFacts["end"] | undefined;
     const body = this.#request.body === null ? null : meterStream(this.#request.body, {
       maxBytes: this.#limits.requestBytes,
       idleTimeoutMs: this.#limits.idleTimeoutMs,
-      keepBytes: this.#isRead() ? MAX_READ_BYTES : 0,
+      keepBytes: isRead ? MAX_READ_BYTES : 0,
       onEnd: (facts) => {
         requestEnd = facts.end;
         const { head, byteCount, end } = facts;
-        if (this.#isRead() && end === "complete" && byteCount === head.length) {
+        if (isRead && end === "complete" && byteCount === head.length) {
           this.#options.onRequest?.(head);
         }
       },
@@ -233,13 +235,13 @@ class Passage {
 
   #refuse(status: number, reason: string, type = "gateway_refused"): Response {
     this.#decide({ action: "refused", status, reason, responseBytes: 0 });
-    return errorResponse(status, { type, message: reason, shape: this.#options.upstream.errorShape });
+    return errorResponse(this.#options.upstream, status, { type, message: reason });
   }
 
   #fail(status: number, type: string, what: string): Response {
     const reason = `Model API at ${new URL(this.#options.upstream.baseUrl).origin} ${what}`;
     this.#decide({ action: "failed", status, reason, responseBytes: 0 });
-    return errorResponse(status, { type, message: reason, shape: this.#options.upstream.errorShape });
+    return errorResponse(this.#options.upstream, status, { type, message: reason });
   }
 
   #decide(facts: Pick<GatewayDecision, "action" | "status" | "reason" | "responseBytes">): void {
@@ -262,11 +264,7 @@ export function startModelGateway(options: GatewayOptions): ModelGateway {
     signal: closing.signal,
     onListen: () => {},
     onError: () =>
-      errorResponse(500, {
-        type: "gateway_failed",
-        message: "The gateway failed",
-        shape: options.upstream.errorShape,
-      }),
+      errorResponse(options.upstream, 500, { type: "gateway_failed", message: "The gateway failed" }),
   }, (request) => {
     const passage = new Passage(request, { ...options, limits });
     const refusal = passage.refusal(activeCount);
