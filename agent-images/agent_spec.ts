@@ -130,8 +130,6 @@ export interface AgentSpec {
    * library that they are made for
    */
   readonly debs: { readonly alpine: readonly string[]; readonly debian: readonly string[] };
-  /** symbolic links in the image: path to target */
-  readonly links: Readonly<Record<string, string>>;
   /** file contents put into the image */
   readonly textFiles: readonly { readonly to: string; readonly mode: number; readonly content: string }[];
   /** guest RAM in `MiB` where the user says nothing */

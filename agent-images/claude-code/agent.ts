@@ -61,7 +61,6 @@ export const spec: AgentSpec = {
     files: [{ from: "claude", to: "/usr/local/bin/claude", mode: 0o755 }],
   }],
   debs: { alpine: [], debian: ["musl"] },
-  links: {},
   textFiles: [],
   memoryMib: 1536,
   model: {

@@ -83,7 +83,6 @@ export const spec: AgentSpec = {
     ],
   }],
   debs: { alpine: [], debian: [] },
-  links: {},
   textFiles: [{ to: "/etc/codex/config.toml", mode: 0o644, content: CONFIG }],
   memoryMib: 1024,
   model: {

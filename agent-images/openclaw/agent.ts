@@ -105,7 +105,6 @@ export const spec: AgentSpec = {
     alpine: ["libc6", "libstdc++6", "libgcc-s1", "libatomic1"],
     debian: ["libstdc++6", "libgcc-s1", "libatomic1"],
   },
-  links: {},
   textFiles: [{
     to: "/usr/local/bin/openclaw",
     mode: 0o755,

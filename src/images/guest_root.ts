@@ -14,8 +14,6 @@ export interface GuestParts {
   readonly initPath: string;
   readonly powerModulePath: string;
   readonly textFiles: readonly { readonly to: string; readonly mode: number; readonly content: string }[];
-  /** symbolic links: absolute path to target */
-  readonly links: Readonly<Record<string, string>>;
 }
 
 /** Completes the root. */
@@ -31,7 +29,6 @@ export async function completeRoot(root: string, parts: GuestParts): Promise<voi
     await Deno.writeTextFile(path, file.content);
     await Deno.chmod(path, file.mode);
   }
-  for (const [path, target] of Object.entries(parts.links)) await linkIfMissing(join(root, path), target);
   await Deno.writeTextFile(
     join(root, "etc/hosts"),
     "127.0.0.1 localhost\n::1 localhost\n172.30.0.1 gateway\n",

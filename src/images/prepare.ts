@@ -45,7 +45,6 @@ export interface ImageSpec {
   readonly npm: readonly NpmPackage[];
   readonly npmTree?: NpmTree;
   readonly debs: { readonly alpine: readonly string[]; readonly debian: readonly string[] };
-  readonly links: Readonly<Record<string, string>>;
   readonly textFiles: readonly { readonly to: string; readonly mode: number; readonly content: string }[];
 }
 
@@ -83,7 +82,7 @@ export async function prepareImage(spec: ImageSpec, options: PrepareOptions): Pr
 
 async function inputsKey(spec: ImageSpec, alpine: AlpineTarball | undefined): Promise<string> {
   const init = await folderKey(join(sourceDir(), "guest-module/init"));
-  const content = JSON.stringify([spec.npm, spec.textFiles, spec.debs, spec.links]);
+  const content = JSON.stringify([spec.npm, spec.textFiles, spec.debs]);
   const tree = spec.npmTree === undefined ? "" : await npmTreeKey(spec.npmTree);
   return contentKey(BUILDER_VERSION, await kernelKey(), init, content, tree, alpine?.sha256 ?? "any base");
 }
@@ -201,7 +200,6 @@ async function buildDisk(parts: DiskParts): Promise<IndexEntry> {
       initPath,
       powerModulePath: parts.kernel.powerModulePath,
       textFiles: spec.textFiles,
-      links: spec.links,
     });
     await makeExt4(root, join(temporary, "rootfs.img"), signal);
     await Deno.remove(root, { recursive: true });
