@@ -45,3 +45,10 @@ export function readable(value: unknown): string {
     ? ""
     : JSON.stringify(value);
 }
+
+/** The text of a message's content: a string, or parts of which some hold text. */
+export function textOf(content: unknown): string {
+  return typeof content === "string"
+    ? content
+    : list(content).map((part) => string(object(part).text)).join("");
+}

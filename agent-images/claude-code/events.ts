@@ -5,7 +5,7 @@
  * @module
  */
 import type { AgentEvent, AgentOutputParser } from "../agent_spec.ts";
-import { type Json, list, number, object, parseObject, readable, string } from "../json.ts";
+import { type Json, list, number, object, parseObject, readable, string, textOf } from "../json.ts";
 
 /** Tools that change the file that they are given. */
 const FILE_TOOLS: ReadonlySet<string> = new Set(["Write", "Edit", "MultiEdit", "NotebookEdit"]);
@@ -55,9 +55,7 @@ export class ClaudeOutput implements AgentOutputParser {
   #given(block: Json): AgentEvent[] {
     if (block.type !== "tool_result") return [];
     const id = string(block.tool_use_id);
-    const output = typeof block.content === "string"
-      ? block.content
-      : list(block.content).map((part) => string(object(part).text)).join("");
+    const output = textOf(block.content);
     const ok = block.is_error !== true;
     // "Exit code 7" is the first line of a command that failed
     const code = /^Exit code (\d{1,3})\b/.exec(output)?.[1];

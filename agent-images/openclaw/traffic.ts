@@ -5,7 +5,7 @@
  * @module
  */
 import type { AgentEvent, AgentTrafficParser } from "../agent_spec.ts";
-import { type Json, list, object, parseObject, readable, string } from "../json.ts";
+import { type Json, list, object, parseObject, readable, string, textOf } from "../json.ts";
 
 /** Most messages and calls that are remembered as told. */
 const MAX_ITEMS = 10_000;
@@ -40,10 +40,4 @@ export class OpenClawTraffic implements AgentTrafficParser {
         return [];
     }
   }
-}
-
-function textOf(content: unknown): string {
-  return typeof content === "string"
-    ? content
-    : list(content).map((part) => string(object(part).text)).join("");
 }
