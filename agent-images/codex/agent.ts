@@ -10,6 +10,7 @@ import {
   type AgentTask,
   PLACEHOLDER_KEY,
 } from "../agent_spec.ts";
+import { OPENAI_RESPONSES } from "../openai.ts";
 import { parseLine } from "./events.ts";
 
 const VENDOR = "vendor/x86_64-unknown-linux-musl";
@@ -85,13 +86,7 @@ export const spec: AgentSpec = {
   debs: { alpine: [], debian: [] },
   textFiles: [{ to: "/etc/codex/config.toml", mode: 0o644, content: CONFIG }],
   memoryMib: 1024,
-  model: {
-    baseUrl: "https://api.openai.com/v1",
-    keyVariable: "OPENAI_API_KEY",
-    keyHeader: { name: "authorization", prefix: "Bearer " },
-    errorShape: "openai",
-    paths: [{ method: "POST", path: "/responses" }],
-  },
+  model: OPENAI_RESPONSES,
   command,
   interactive,
   newParser: () => ({ line: parseLine, end: () => [] }),

@@ -11,6 +11,7 @@ import {
   type AgentTask,
   PLACEHOLDER_KEY,
 } from "../agent_spec.ts";
+import { OPENAI_RESPONSES } from "../openai.ts";
 import { OpenClawOutput } from "./events.ts";
 import { OpenClawTraffic } from "./traffic.ts";
 
@@ -111,13 +112,7 @@ export const spec: AgentSpec = {
     content: `#!/bin/sh\nexec node ${FOLDER}/node_modules/openclaw/openclaw.mjs "$@"\n`,
   }],
   memoryMib: 2560,
-  model: {
-    baseUrl: "https://api.openai.com/v1",
-    keyVariable: "OPENAI_API_KEY",
-    keyHeader: { name: "authorization", prefix: "Bearer " },
-    errorShape: "openai",
-    paths: [{ method: "POST", path: "/responses" }],
-  },
+  model: OPENAI_RESPONSES,
   command,
   interactive,
   newParser: () => new OpenClawOutput(),

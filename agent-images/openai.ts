@@ -1,0 +1,15 @@
+/**
+ * OpenAI's model API, as the agents that use it need it.
+ *
+ * @module
+ */
+import type { AgentSpec } from "./agent_spec.ts";
+
+/** The Responses API. */
+export const OPENAI_RESPONSES: AgentSpec["model"] = {
+  baseUrl: "https://api.openai.com/v1",
+  keyVariable: "OPENAI_API_KEY",
+  keyHeader: { name: "authorization", prefix: "Bearer " },
+  errorShape: "openai",
+  paths: [{ method: "POST", path: "/responses" }],
+};
