@@ -11,7 +11,7 @@ import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
 import { newSessionId, sweepStale } from "../session/record.ts";
 import { runTask, type RunTaskOptions, TASK_FILES } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
-import type { TaskEvent, TaskRequest, TaskResult } from "../session/task.ts";
+import { lostResult, type TaskEvent, type TaskRequest, type TaskResult } from "../session/task.ts";
 import { taskPolicy } from "../session/task_policy.ts";
 import { type EventRow, type TaskRow, TaskStore } from "../store/task_store.ts";
 import { LiveTask } from "./live_task.ts";
@@ -36,23 +36,6 @@ export interface TaskServiceOptions {
   readonly runner?: TaskRunner;
   /** what makes the image (default: the one for the agent, built where it is missing) */
   readonly prepare?: RunTaskOptions["prepare"];
-}
-
-function lostResult(cause: string): TaskResult {
-  return {
-    outcome: "host_failed",
-    cause,
-    exitCode: null,
-    signal: null,
-    finalMessage: null,
-    usage: null,
-    modelUsage: null,
-    changes: null,
-    timesMs: {},
-    versions: {},
-    modelRequests: { forwarded: 0, refused: 0, failed: 0 },
-    transcript: { lineCount: 0, truncated: false },
-  };
 }
 
 function toView(row: TaskRow): TaskView {

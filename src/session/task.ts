@@ -94,6 +94,24 @@ export interface TaskResult {
   readonly keptFolder?: string;
 }
 
+/** The result of a task of which nothing is known but why it failed. */
+export function lostResult(cause: string): TaskResult {
+  return {
+    outcome: "host_failed",
+    cause,
+    exitCode: null,
+    signal: null,
+    finalMessage: null,
+    usage: null,
+    modelUsage: null,
+    changes: null,
+    timesMs: {},
+    versions: {},
+    modelRequests: { forwarded: 0, refused: 0, failed: 0 },
+    transcript: { lineCount: 0, truncated: false },
+  };
+}
+
 /** One thing that happened in a task. */
 export type TaskEvent =
   /** a phase is over */

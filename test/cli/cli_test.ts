@@ -16,6 +16,7 @@ import {
 import { renderEvent } from "../../src/cli/render_event.ts";
 import { exitCodeFor, renderSummary } from "../../src/cli/summary.ts";
 import { UsageError } from "../../src/cli/usage_error.ts";
+import { lostResult } from "../../src/session/task.ts";
 
 const PLAIN = { bold: String, dim: String, red: String, green: String };
 
@@ -231,20 +232,7 @@ Deno.test("renderEvent() shows what the agent does, with its output cut", () => 
 });
 
 Deno.test("renderSummary() says how often the network was denied, and where that stands", () => {
-  const result = {
-    outcome: "done",
-    cause: "Agent completed its turn",
-    exitCode: 0,
-    signal: null,
-    finalMessage: null,
-    usage: null,
-    modelUsage: null,
-    changes: null,
-    timesMs: {},
-    versions: {},
-    modelRequests: { forwarded: 1, refused: 0, failed: 0 },
-    transcript: { lineCount: 1, truncated: false },
-  } as const;
+  const result = { ...lostResult("Agent completed its turn"), outcome: "done" } as const;
   const network = (denied: number): NonNullable<TaskResult["network"]> => ({
     mode: "proxy",
     policySha256: "",
