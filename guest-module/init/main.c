@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "boot.h"
 #include "exec.h"
+#include "forward.h"
 #include "frame.h"
 #include "tar.h"
 
@@ -70,6 +71,9 @@ static void serve_connection(int connection)
 		break;
 	case 'G':
 		serve_get(connection, &request);
+		break;
+	case 'C':
+		serve_forward(connection, &request);
 		break;
 	case 'N':
 		frame_write(connection, 'r', NULL, 0);

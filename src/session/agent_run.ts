@@ -1,33 +1,20 @@
 /**
- * Runs an agent's command in a guest, turns its output into events, and sees to it that the run ends: with a
- * deadline, SIGTERM, then SIGKILL. Why it ended is recorded once; the first cause wins.
+ * Runs an agent's command in a guest and turns its output into events.
  *
  * @module
  */
 
 import type { AgentEvent, AgentOutputParser, AgentSpec, AgentTask } from "../../agent-images/agent_spec.ts";
-import type { GuestClient, GuestExit } from "./guest_client.ts";
+import type { GuestCommand, GuestExit } from "./guest_client.ts";
 import { LineSplitter } from "../network/line_splitter.ts";
 import type { TokenUsage } from "./task.ts";
+import { type RunEnd, type RunLimits, type RunningCommand, waitForEnd } from "./run_end.ts";
 import { TextTail } from "./text_tail.ts";
-import { describeVmEnd, type VmEnd } from "./vmm_process.ts";
 
-const SIGTERM = 15;
-const SIGKILL = 9;
-const TERM_GRACE_MS = 8000;
-const KILL_GRACE_MS = 5000;
 /** A guest could print one endless line, or print without end. */
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
 const MAX_TRANSCRIPT_BYTES = 256 * 1024 * 1024;
 const MAX_STDERR_EVENT_BYTES = 256 * 1024;
-
-/** What ended a run. */
-export type RunEnd =
-  | { readonly kind: "exited"; readonly exit: GuestExit }
-  | { readonly kind: "deadline" }
-  | { readonly kind: "cancelled" }
-  | { readonly kind: "vm_ended"; readonly message: string }
-  | { readonly kind: "lost"; readonly message: string };
 
 /** Facts of a run. */
 export interface AgentRunFacts {
@@ -46,16 +33,10 @@ export interface AgentRunFacts {
 }
 
 /** Options of {@linkcode runAgent}. */
-export interface AgentRunOptions {
-  readonly guest: Pick<GuestClient, "exec">;
+export interface AgentRunOptions extends RunLimits {
+  readonly guest: { exec(command: GuestCommand): Promise<RunningCommand> };
   readonly spec: AgentSpec;
   readonly task: AgentTask;
-  readonly timeoutMs: number;
-  /** pause between SIGTERM and SIGKILL in `ms` (default 8 s) */
-  readonly termGraceMs?: number;
-  readonly signal: AbortSignal;
-  /** settles when the VM is gone */
-  readonly vmEnded: Promise<VmEnd>;
   /** file to write the agent's lines to */
   readonly transcriptPath: string;
   readonly onEvent: (event: AgentEvent) => void;
@@ -115,25 +96,6 @@ class OutputReader {
   }
 }
 
-function delay(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done, { once: true });
-  });
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
-}
-
 /** Runs the agent to its end, whatever that is; only a failure to start it is thrown. */
 export async function runAgent(options: AgentRunOptions): Promise<AgentRunFacts> {
   const { argv, env } = options.spec.command(options.task);
@@ -157,23 +119,10 @@ export async function runAgent(options: AgentRunOptions): Promise<AgentRunFacts>
     },
   });
 
-  const settled = new AbortController();
-  const end = await Promise.race<RunEnd>([
-    process.exit.then(
-      (exit) => ({ kind: "exited", exit }),
-      (error) => ({ kind: "lost", message: error instanceof Error ? error.message : String(error) }),
-    ),
-    delay(options.timeoutMs, settled.signal).then(() => ({ kind: "deadline" })),
-    aborted(AbortSignal.any([options.signal, settled.signal])).then(() => ({ kind: "cancelled" })),
-    options.vmEnded.then((vmEnd) => ({ kind: "vm_ended", message: describeVmEnd(vmEnd) })),
-  ]);
-  settled.abort();
-  let exit = end.kind === "exited" ? end.exit : null;
-  if (end.kind === "deadline") exit = await endProcess(process, options.termGraceMs ?? TERM_GRACE_MS);
-  process.close();
+  const { end, exit } = await waitForEnd(process, options);
   await output.flush();
   return {
-    end: end.kind === "lost" ? await preferVmEnd(end, options.vmEnded) : end,
+    end,
     exit,
     sawDone: output.sawDone,
     fatalMessage: output.fatalMessage,
@@ -183,31 +132,4 @@ export async function runAgent(options: AgentRunOptions): Promise<AgentRunFacts>
     lineCount: output.lineCount,
     transcriptTruncated: output.isTruncated,
   };
-}
-
-/** A broken connection mostly means that the VM is going; its own account of that says more. */
-async function preferVmEnd(lost: RunEnd, vmEnded: Promise<VmEnd>): Promise<RunEnd> {
-  return await Promise.race([
-    vmEnded.then((vmEnd): RunEnd => ({ kind: "vm_ended", message: describeVmEnd(vmEnd) })),
-    new Promise<RunEnd>((resolve) => setTimeout(() => resolve(lost), 1000)),
-  ]);
-}
-
-/** SIGTERM, then SIGKILL; gives how the command ended, if it did in time. */
-async function endProcess(
-  process: { readonly exit: Promise<GuestExit>; signal(signalNumber: number): Promise<void> },
-  termGraceMs: number,
-): Promise<GuestExit | null> {
-  for (const [signalNumber, graceMs] of [[SIGTERM, termGraceMs], [SIGKILL, KILL_GRACE_MS]] as const) {
-    const over = new AbortController();
-    // A guest that no longer reads is not waited for.
-    void process.signal(signalNumber).catch(() => {});
-    const exit = await Promise.race([
-      process.exit.catch(() => null),
-      delay(graceMs, over.signal).then(() => undefined),
-    ]);
-    over.abort();
-    if (exit !== undefined) return exit;
-  }
-  return null;
 }

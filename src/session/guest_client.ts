@@ -7,6 +7,12 @@
 import { GuestConnection } from "./guest_connection.ts";
 import { DATA_PAYLOAD_BYTES, decodeI32, decodeWords, encodeU32, GuestProtocolError } from "./guest_frames.ts";
 
+/** Size of a terminal in characters. */
+export interface TerminalSize {
+  readonly rows: number;
+  readonly cols: number;
+}
+
 /** A command for the guest. */
 export interface GuestCommand {
   readonly argv: readonly string[];
@@ -15,6 +21,10 @@ export interface GuestCommand {
   readonly cwd: string;
   /** user name in the guest */
   readonly user: string;
+  /** its stdin is what is written to it (default: /dev/null; on a terminal always) */
+  readonly stdin?: boolean | undefined;
+  /** run it on a terminal of this size; stdout and stderr are one then (default: on pipes) */
+  readonly terminal?: TerminalSize | undefined;
   /** receives stdout; the guest's command waits while the promise is pending */
   readonly onStdout: (chunk: Uint8Array) => void | Promise<void>;
   /** receives stderr likewise */
@@ -37,8 +47,21 @@ export interface GuestProcess {
   readonly exit: Promise<GuestExit>;
   /** Sends a signal to its process group. */
   signal(signalNumber: number): Promise<void>;
+  /** Writes to its stdin; waits while it does not read. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Ends its stdin. */
+  closeStdin(): Promise<void>;
+  /** Tells its terminal a new size. */
+  resize(size: TerminalSize): Promise<void>;
   /** Gives it up: the guest kills its process group. */
   close(): void;
+}
+
+/** A connection to a server in the guest, to be closed by who asked for it. */
+export interface GuestStream {
+  readonly conn: Deno.Conn;
+  /** bytes that have come already, before those of `conn` */
+  readonly first: Uint8Array;
 }
 
 /** What the guest says of itself once it is up. */
@@ -96,14 +119,17 @@ export class GuestClient {
     this.#socketPath = socketPath;
   }
 
-  /** Starts a command, stdin from /dev/null. */
+  /** Starts a command. */
   async exec(command: GuestCommand): Promise<GuestProcess> {
     const connection = await GuestConnection.open(this.#socketPath);
+    const { terminal } = command;
     await connection.request("E", [
       ...command.argv.map((word) => ["arg", word] as const),
       ...Object.entries(command.env).map(([name, value]) => ["env", `${name}=${value}`] as const),
       ["cwd", command.cwd],
       ["user", command.user],
+      ...(command.stdin === true ? [["stdin", "1"] as const] : []),
+      ...(terminal === undefined ? [] : [["pty", `${terminal.rows}x${terminal.cols}`] as const]),
     ]);
     const exit = pumpOutput(connection, command);
     // Whoever started the command may look at its end later, or never.
@@ -111,8 +137,28 @@ export class GuestClient {
     return {
       exit,
       signal: (signalNumber) => connection.send("k", encodeU32(signalNumber)),
+      write: async (bytes) => {
+        for (let at = 0; at < bytes.length; at += DATA_PAYLOAD_BYTES) {
+          await connection.send("i", bytes.subarray(at, at + DATA_PAYLOAD_BYTES));
+        }
+      },
+      closeStdin: () => connection.send("I"),
+      resize: ({ rows, cols }) => connection.send("w", encodeU32((rows & 0xffff) | (cols << 16))),
       close: () => connection.close(),
     };
+  }
+
+  /** Connects to a TCP port of the guest's loopback interface. */
+  async connect(port: number): Promise<GuestStream> {
+    const connection = await GuestConnection.open(this.#socketPath);
+    try {
+      await connection.request("C", [["port", String(port)]]);
+      await connection.expect("r");
+      return connection.release();
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
   }
 
   /** Unpacks a tar stream into a folder of the guest. */

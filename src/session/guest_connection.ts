@@ -108,6 +108,12 @@ export class GuestConnection implements Disposable {
     return frame;
   }
 
+  /** Gives the connection away where frames end and bytes begin, with the bytes that have come already. */
+  release(): { readonly conn: Deno.Conn; readonly first: Uint8Array } {
+    this.#isClosed = true;
+    return { conn: this.#conn, first: this.#reader.rest() };
+  }
+
   /** Closes the connection; the guest ends what it was doing for it. */
   close(): void {
     if (this.#isClosed) return;

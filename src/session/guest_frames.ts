@@ -118,6 +118,13 @@ export class FrameReader {
     return { type, payload };
   }
 
+  /** Takes the bytes that were read from the source and belong to no frame yet. */
+  rest(): Uint8Array {
+    const rest = this.#buffer.slice(0, this.#length);
+    this.#length = 0;
+    return rest;
+  }
+
   async #fill(byteCount: number): Promise<boolean> {
     while (this.#length < byteCount) {
       const read = await this.#source.read(this.#buffer.subarray(this.#length));

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { type AgentRunFacts, type AgentRunOptions, runAgent } from "../../src/session/agent_run.ts";
 import type { AgentEvent, AgentSpec } from "../../agent-images/agent_spec.ts";
-import type { GuestCommand, GuestExit, GuestProcess } from "../../src/session/guest_client.ts";
+import type { GuestCommand, GuestExit } from "../../src/session/guest_client.ts";
+import type { RunningCommand } from "../../src/session/run_end.ts";
 import { spec as codex } from "../../agent-images/codex/agent.ts";
 
 const EXIT_0: GuestExit = { exitCode: 0, signal: null, timedOut: false };
@@ -25,7 +26,7 @@ async function runWith(behaviour: Behaviour, change: Partial<AgentRunOptions> = 
   async function* signals(): AsyncGenerator<number> {
     for (;;) yield await new Promise<number>((resolve) => waiters.push(resolve));
   }
-  const exec = (command: GuestCommand): Promise<GuestProcess> => {
+  const exec = (command: GuestCommand): Promise<RunningCommand> => {
     const exit = behaviour(command, signals());
     exit.catch(() => {});
     return Promise.resolve({

@@ -176,3 +176,91 @@ testGuest("GuestClient.put() reports why the guest refuses an archive", async ()
 testGuest("GuestClient.ping() is answered", async () => {
   await withGuest((guest) => guest.ping());
 });
+
+testGuest("GuestClient.exec() carries stdin to its end, more than the guest keeps at once", async () => {
+  await withGuest(async (guest) => {
+    let counted = "";
+    const process = await guest.exec({
+      argv: ["/bin/sh", "-c", "sleep 0.2; wc -c"],
+      env: { PATH: "/usr/bin:/bin" },
+      cwd: "/",
+      user: "root",
+      stdin: true,
+      onStdout: (chunk) => void (counted += new TextDecoder().decode(chunk)),
+      onStderr: () => {},
+    });
+    for (let sent = 0; sent < 10; sent++) await process.write(new Uint8Array(100_000));
+    await process.closeStdin();
+    assert.deepEqual(await process.exit, { exitCode: 0, signal: null, timedOut: false });
+    assert.equal(counted.trim(), "1000000");
+  });
+});
+
+testGuest("GuestClient.exec() gives a command a terminal that is typed at and resized", async () => {
+  await withGuest(async (guest) => {
+    let seen = "";
+    const watchers: { text: string; resolve: () => void }[] = [];
+    const sees = (text: string): Promise<void> =>
+      new Promise((resolve) => {
+        if (seen.includes(text)) resolve();
+        else watchers.push({ text, resolve });
+      });
+    const process = await guest.exec({
+      argv: [
+        "/bin/sh",
+        "-c",
+        "stty size; trap 'stty size' WINCH; while :; do read -r line && echo got $line; done",
+      ],
+      env: { PATH: "/usr/bin:/bin", TERM: "dumb" },
+      cwd: "/",
+      user: "root",
+      terminal: { rows: 33, cols: 101 },
+      onStdout: (chunk) => {
+        seen += new TextDecoder().decode(chunk);
+        for (const { text, resolve } of watchers) if (seen.includes(text)) resolve();
+      },
+      onStderr: () => {},
+    });
+    await sees("33 101");
+    await process.resize({ rows: 50, cols: 300 });
+    await process.write(new TextEncoder().encode("hello\r"));
+    await sees("got hello");
+    await sees("50 300");
+    await process.write(new TextEncoder().encode("\x03"));
+    assert.equal((await process.exit).signal, 2);
+  });
+});
+
+testGuest(
+  "GuestClient.connect() carries bytes both ways to a port of the guest's, half-closed ends too",
+  async () => {
+    await withGuest(async (guest) => {
+      using server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const served = (async (): Promise<number> => {
+        using conn = await server.accept();
+        await conn.write(new TextEncoder().encode("220 first word is the server's\r\n"));
+        let byteCount = 0;
+        for await (const chunk of conn.readable) byteCount += chunk.length;
+        return byteCount;
+      })();
+      const { conn, first } = await guest.connect(server.addr.port);
+      let greeting = new TextDecoder().decode(first);
+      const buffer = new Uint8Array(1000);
+      while (!greeting.endsWith("\n")) {
+        const count = await conn.read(buffer);
+        greeting += new TextDecoder().decode(buffer.subarray(0, count ?? 0));
+      }
+      assert.equal(greeting, "220 first word is the server's\r\n");
+      const data = new Uint8Array(1_000_000).fill(7);
+      for (let at = 0; at < data.length;) at += await conn.write(data.subarray(at));
+      conn.close();
+      assert.equal(await served, 1_000_000);
+    });
+  },
+);
+
+testGuest("GuestClient.connect() says that nobody listens on a port", async () => {
+  await withGuest(async (guest) => {
+    await assert.rejects(guest.connect(1), /cannot connect to port 1: Connection refused/);
+  });
+});
