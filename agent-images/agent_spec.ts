@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { PriceTable } from "./model_price.ts";
+
 /** Tokens that a model used. */
 export interface TokenUsage {
   /** all that was read, from a cache or not */
@@ -146,6 +148,10 @@ export interface AgentSpec {
     readonly errorShape: "openai" | "anthropic";
     /** request paths the gateway lets through, each with its method */
     readonly paths: readonly { readonly method: string; readonly path: string }[];
+    /** what its models cost (default: not known) */
+    readonly prices?: PriceTable;
+    /** names that the agent itself turns into those of models */
+    readonly aliases?: readonly string[];
   };
   /** the command line for one task */
   command(task: AgentTask): AgentCommand;

@@ -4,6 +4,7 @@
  * @module
  */
 import type { AgentSpec } from "./agent_spec.ts";
+import { OPENAI_PRICES } from "./openai_prices.ts";
 
 /** The Responses API. */
 export const OPENAI_RESPONSES: AgentSpec["model"] = {
@@ -12,4 +13,5 @@ export const OPENAI_RESPONSES: AgentSpec["model"] = {
   keyHeader: { name: "authorization", prefix: "Bearer " },
   errorShape: "openai",
   paths: [{ method: "POST", path: "/responses" }],
+  prices: OPENAI_PRICES,
 };

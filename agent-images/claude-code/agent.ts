@@ -11,6 +11,7 @@ import {
   PLACEHOLDER_KEY,
 } from "../agent_spec.ts";
 import { ClaudeOutput } from "./events.ts";
+import { ANTHROPIC_PRICES } from "./prices.ts";
 
 const VERSION = "2.1.330";
 
@@ -72,6 +73,8 @@ export const spec: AgentSpec = {
       { method: "POST", path: "/v1/messages" },
       { method: "POST", path: "/v1/messages/count_tokens" },
     ],
+    prices: ANTHROPIC_PRICES,
+    aliases: ["default", "best", "opus", "sonnet", "haiku", "fable", "opusplan", "opus[1m]", "sonnet[1m]"],
   },
   command,
   interactive,

@@ -7,7 +7,7 @@
 import type { TaskEvent, TaskResult } from "../session/task.ts";
 import type { SubmissionInput, TaskView } from "./schemas.ts";
 
-export { describeDecision } from "../session/task.ts";
+export { describeDecision, formatUsd } from "../session/task.ts";
 export type { AgentEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } from "../session/task.ts";
 
 /** Tries to reconnect to a task's events before giving up, with a growing pause. */

@@ -31,6 +31,21 @@ const networkSchema = z.strictObject({
   }).optional(),
 });
 
+const usd = z.number().min(0).max(1_000_000);
+const factor = z.number().min(1).max(100);
+const pricesSchema = z.record(
+  z.string().min(1).max(200),
+  z.strictObject({
+    input: usd,
+    output: usd,
+    cachedInput: usd.optional(),
+    cacheWrite: usd.optional(),
+    cacheWriteHour: usd.optional(),
+    long: z.strictObject({ overTokens: z.int().min(0), inputFactor: factor, outputFactor: factor })
+      .optional(),
+  }),
+).refine((table) => Object.keys(table).length <= 1000, "must not have over 1000 models");
+
 /** Body of `POST /v1/tasks`. */
 export const submissionSchema = z.strictObject({
   agent: z.string().min(1).max(64),
@@ -47,6 +62,8 @@ export const submissionSchema = z.strictObject({
   modelUrl: z.url({ protocol: /^https?$/ }).max(100_000).optional(),
   modelIdleTimeoutMs: z.int().min(1000).max(60 * MINUTE_MS).optional(),
   maxTokens: z.int().min(1).max(1_000_000_000).optional(),
+  maxCostUsd: usd.positive().optional(),
+  prices: pricesSchema.optional(),
   network: networkSchema.optional(),
   keep: z.boolean().default(false),
   /** upload that holds the workspace */

@@ -12,7 +12,7 @@ import { newSessionId, sweepStale } from "../session/record.ts";
 import { runTask, type RunTaskOptions, TASK_FILES } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
 import { lostResult, type TaskEvent, type TaskRequest, type TaskResult } from "../session/task.ts";
-import { taskPolicy } from "../session/task_policy.ts";
+import { taskBudget, taskPolicy } from "../session/task_policy.ts";
 import { type EventRow, type TaskRow, TaskStore } from "../store/task_store.ts";
 import { LiveTask } from "./live_task.ts";
 import { type Submission, type TaskView, toTaskRequest } from "./schemas.ts";
@@ -107,6 +107,7 @@ export class TaskService {
     const folder = this.#folder(id);
     const request = toTaskRequest(submission);
     taskPolicy(request);
+    taskBudget(request, spec.model);
     const live = new LiveTask(submission.attached);
     this.#store.addTask({
       id,

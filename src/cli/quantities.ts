@@ -43,6 +43,13 @@ export function parseCount(flag: string, text: string): number {
   throw new UsageError(`${flag} must be a whole number from 1: received "${text}"`);
 }
 
+/** `5`, `0.25` or `$5` in USD. */
+export function parseUsd(flag: string, text: string): number {
+  const usd = Number(text.replace(/^\$/, ""));
+  if (/^\$?[0-9]+(\.[0-9]+)?$/.test(text) && usd > 0 && usd <= 1_000_000) return usd;
+  throw new UsageError(`${flag} must be an amount of US dollars such as 5 or 0.25: received "${text}"`);
+}
+
 /** A duration for people. */
 export function formatMs(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`;

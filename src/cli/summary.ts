@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { TaskOutcome, TaskResult } from "../api/client.ts";
+import { formatUsd, type TaskOutcome, type TaskResult } from "../api/client.ts";
 import { printable } from "./printable.ts";
 import { formatMs } from "./quantities.ts";
 import type { Style } from "./style.ts";
@@ -70,6 +70,13 @@ export function renderSummary(result: TaskResult, options: { outFolder: string; 
   const denied = result.network?.denied ?? 0;
   if (denied > 0) {
     lines.push(`${denied} attempt${denied === 1 ? "" : "s"} to reach the network denied: see network.jsonl`);
+  }
+  if (result.modelUsage !== null) {
+    const { inputTokens, cachedTokens, outputTokens } = result.modelUsage;
+    const cost = result.modelCostUsd === null ? "" : `, about ${formatUsd(result.modelCostUsd)}`;
+    lines.push(style.dim(
+      `Model: ${inputTokens} tokens in (${cachedTokens} from a cache), ${outputTokens} out${cost}`,
+    ));
   }
   const times = Object.entries(result.timesMs).map(([phase, ms]) =>
     `${phase.replace("_", " ")} ${formatMs(ms)}`

@@ -23,6 +23,11 @@ export function stateDir(): string {
   return folder("PADDOCK_STATE", "XDG_STATE_HOME", ".local/state");
 }
 
+/** Folder of the user's settings. */
+export function configDir(): string {
+  return folder("PADDOCK_CONFIG", "XDG_CONFIG_HOME", ".config");
+}
+
 /** Folder of the program's own source tree. */
 export function sourceDir(): string {
   return join(import.meta.dirname ?? ".", "../..");

@@ -6,16 +6,21 @@
  */
 
 import { join } from "node:path";
+import type { AgentSpec } from "../../agent-images/agent_spec.ts";
+import type { PriceTable } from "../../agent-images/model_price.ts";
 import { startModelServer } from "../../test/support/model_server/model_server.ts";
 import type { TimedTaskEvent } from "../api/client.ts";
 import type { OnProgress } from "../images/progress.ts";
 import type { EgressRequest } from "../network/egress_policy.ts";
+import { taskBudget } from "../session/task_policy.ts";
 import { AGENT_NAMES, findAgent } from "../session/agents.ts";
+import { SessionError } from "../session/session_error.ts";
 import type { TaskResult } from "../session/task.ts";
 import type { HostKind } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
 import { checkWorkspaceFolder, packWorkspace } from "./pack_workspace.ts";
+import { readPrices } from "./price_file.ts";
 import { networkRequest } from "./project_egress.ts";
 
 /** How long a cancelled task may take to be gone, in `ms`. */
@@ -37,6 +42,9 @@ export interface LocalTaskOptions {
   readonly modelUrl?: string | undefined;
   readonly modelIdleTimeoutMs?: number | undefined;
   readonly maxTokens?: number | undefined;
+  readonly maxCostUsd?: number | undefined;
+  /** file with prices of models (default: the user's own, if there is one) */
+  readonly pricesFile?: string | undefined;
   /** what the agent may reach beside its model; the project's own file can only take away from it */
   readonly network: Omit<EgressRequest, "project">;
   readonly keep: boolean;
@@ -81,6 +89,16 @@ function modelAccess(options: LocalTaskOptions, keyVariable: string): { apiKey?:
   return modelUrl === undefined ? { apiKey } : { apiKey, modelUrl };
 }
 
+/** Finds out before anything is made that a limit cannot be kept. */
+function checkBudget(request: Parameters<typeof taskBudget>[0], spec: AgentSpec): void {
+  try {
+    taskBudget(request, spec.model);
+  } catch (error) {
+    if (error instanceof SessionError) throw new LocalError("usage", error.message, { cause: error });
+    throw error;
+  }
+}
+
 /** Finds out before the work that the results will have no place to go. */
 async function checkOutFolder(path: string | undefined): Promise<void> {
   if (path === undefined) return;
@@ -104,6 +122,8 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   const access = modelAccess(options, spec.model.keyVariable);
   if (options.repo !== undefined) await checkWorkspaceFolder(options.repo);
   const network = await networkRequest(options.network, options.repo);
+  const prices = await readPrices(options.pricesFile);
+  checkBudget({ ...options, prices }, spec);
   await checkOutFolder(options.out);
 
   const { alpineRootfs, onProgress, signal } = options;
@@ -120,6 +140,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   const { id, result } = await followTask(host, {
     ...options,
     network,
+    prices,
     access: {
       apiKey: access.apiKey,
       modelUrl: modelUrl === undefined ? undefined : host.toServerUrl(modelUrl),
@@ -147,6 +168,7 @@ async function followTask(
   host: LocalHost,
   options: Omit<LocalTaskOptions, "network"> & {
     readonly network: EgressRequest;
+    readonly prices: PriceTable | undefined;
     readonly access: { readonly apiKey: string | undefined; readonly modelUrl: string | undefined };
   },
 ): Promise<{ id: string; result: TaskResult }> {
@@ -166,6 +188,8 @@ async function followTask(
     timeoutMs: options.timeoutMs,
     modelIdleTimeoutMs: options.modelIdleTimeoutMs,
     maxTokens: options.maxTokens,
+    maxCostUsd: options.maxCostUsd,
+    prices: options.prices,
     network: options.network,
     keep: options.keep,
     attached: true,

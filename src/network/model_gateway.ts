@@ -8,9 +8,11 @@
  */
 
 import { toGuestHeaders, toProviderHeaders } from "./gateway_headers.ts";
-import type { TokenBudget } from "./token_budget.ts";
-import { UsageReader } from "./usage_reader.ts";
 import { meterStream, type StreamFacts, StreamLimitError } from "./metered_stream.ts";
+import type { ModelBudget } from "./model_budget.ts";
+import { describeFetchError, MAX_REPORTED_LENGTH, providerError, providerMessage } from "./provider_error.ts";
+import { MAX_PRICED_BODY_BYTES, requestModel } from "./request_model.ts";
+import { UsageReader } from "./usage_reader.ts";
 
 /** Where requests go, and with what. */
 export interface GatewayUpstream {
@@ -62,8 +64,8 @@ export interface GatewayOptions {
   readonly socketPath: string;
   readonly upstream: GatewayUpstream;
   readonly limits?: Partial<GatewayLimits>;
-  /** counts the tokens of all answers, and says when there were enough */
-  readonly budget?: TokenBudget;
+  /** counts what all answers used, and says when that is enough */
+  readonly budget?: ModelBudget;
   /** told once per request, when it is over */
   readonly onDecision: (decision: GatewayDecision) => void;
   /** given the body of each request that was sent on whole, unless it is compressed or very long (default: nobody) */
@@ -76,41 +78,9 @@ export interface ModelGateway {
   close(): Promise<void>;
 }
 
-/** Longest path and longest reason in a decision, in characters. */
-const MAX_REPORTED_LENGTH = 300;
 const ERROR_HEAD_BYTES = 4096;
 /** Longest request body that is kept for `onRequest`. */
 const MAX_READ_BYTES = 8 * 1024 * 1024;
-
-/** An error as a provider writes it, so that agents show its message. */
-function errorResponse(
-  { errorShape }: GatewayUpstream,
-  status: number,
-  { type, message }: { readonly type: string; readonly message: string },
-): Response {
-  const body = errorShape === "anthropic"
-    ? { type: "error", error: { type, message } }
-    : { error: { message, type, param: null, code: type } };
-  return Response.json(body, { status });
-}
-
-/** What a provider's error body says, if it can be read. */
-function providerMessage(head: Uint8Array): string | undefined {
-  try {
-    const body: unknown = JSON.parse(new TextDecoder().decode(head));
-    const error = (body as { error?: unknown } | null)?.error;
-    const message = typeof error === "string" ? error : (error as { message?: unknown } | null)?.message;
-    return typeof message === "string" ? message.slice(0, MAX_REPORTED_LENGTH) : undefined;
-  } catch {
-    // Not JSON, or cut: the status alone has to do.
-    return undefined;
-  }
-}
-
-function describeFetchError(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return (cause instanceof Error ? cause.message : String(cause)).slice(0, MAX_REPORTED_LENGTH);
-}
 
 /** One request on its way through; reports its decision exactly once. */
 class Passage {
@@ -119,6 +89,8 @@ class Passage {
   readonly #url: URL;
   readonly #options: GatewayOptions;
   readonly #limits: GatewayLimits;
+  /** model that is asked for, where that had to be known */
+  #model: string | undefined;
 
   constructor(request: Request, options: GatewayOptions & { readonly limits: GatewayLimits }) {
     this.#request = request;
@@ -149,9 +121,11 @@ class Passage {
   async forward(signal: AbortSignal, onOver: () => void): Promise<Response> {
     const { upstream } = this.#options;
     const isRead = this.#isRead();
+    const isPriced = this.#options.budget?.limitsCost === true;
+    const { requestBytes } = this.#limits;
     let requestEnd: StreamFacts["end"] | undefined;
-    const body = this.#request.body === null ? null : meterStream(this.#request.body, {
-      maxBytes: this.#limits.requestBytes,
+    const stream = this.#request.body === null ? null : meterStream(this.#request.body, {
+      maxBytes: isPriced ? Math.min(requestBytes, MAX_PRICED_BODY_BYTES) : requestBytes,
       idleTimeoutMs: this.#limits.idleTimeoutMs,
       keepBytes: isRead ? MAX_READ_BYTES : 0,
       onEnd: (facts) => {
@@ -168,6 +142,15 @@ class Passage {
       this.#limits.idleTimeoutMs,
     );
     try {
+      const body = isPriced && stream !== null ? await new Response(stream).bytes() : stream;
+      if (body instanceof Uint8Array) {
+        this.#model = requestModel(body, this.#request.headers.get("content-encoding"));
+        const refusal = this.#options.budget?.priceRefusal(this.#model);
+        if (refusal !== undefined) {
+          onOver();
+          return this.#refuse(403, refusal, "price_unknown");
+        }
+      }
       const response = await fetch(upstream.baseUrl + this.#url.pathname + this.#url.search, {
         method: this.#request.method,
         headers: toProviderHeaders(this.#request.headers, upstream.key),
@@ -197,7 +180,7 @@ class Passage {
     const over = (facts: StreamFacts): void => {
       onOver();
       const used = usage.end();
-      if (used !== undefined) this.#options.budget?.add(used);
+      if (used !== undefined) this.#options.budget?.add(used, this.#model);
       this.#decideEnd(status, facts);
     };
     const init = { status, headers: toGuestHeaders(response.headers) };
@@ -235,13 +218,13 @@ class Passage {
 
   #refuse(status: number, reason: string, type = "gateway_refused"): Response {
     this.#decide({ action: "refused", status, reason, responseBytes: 0 });
-    return errorResponse(this.#options.upstream, status, { type, message: reason });
+    return providerError(this.#options.upstream.errorShape, status, { type, message: reason });
   }
 
   #fail(status: number, type: string, what: string): Response {
     const reason = `Model API at ${new URL(this.#options.upstream.baseUrl).origin} ${what}`;
     this.#decide({ action: "failed", status, reason, responseBytes: 0 });
-    return errorResponse(this.#options.upstream, status, { type, message: reason });
+    return providerError(this.#options.upstream.errorShape, status, { type, message: reason });
   }
 
   #decide(facts: Pick<GatewayDecision, "action" | "status" | "reason" | "responseBytes">): void {
@@ -264,7 +247,10 @@ export function startModelGateway(options: GatewayOptions): ModelGateway {
     signal: closing.signal,
     onListen: () => {},
     onError: () =>
-      errorResponse(options.upstream, 500, { type: "gateway_failed", message: "The gateway failed" }),
+      providerError(options.upstream.errorShape, 500, {
+        type: "gateway_failed",
+        message: "The gateway failed",
+      }),
   }, (request) => {
     const passage = new Passage(request, { ...options, limits });
     const refusal = passage.refusal(activeCount);

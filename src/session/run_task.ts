@@ -10,7 +10,7 @@ import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
-import { TokenBudget } from "../network/token_budget.ts";
+import type { ModelBudget } from "../network/model_budget.ts";
 import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import type { BootPhases } from "./boot_phases.ts";
@@ -18,7 +18,7 @@ import { type Changes, collectChanges } from "./changes.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
 import type { TaskEvent, TaskPhase, TaskRequest, TaskResult } from "./task.ts";
-import { taskPolicy } from "./task_policy.ts";
+import { taskBudget, taskPolicy } from "./task_policy.ts";
 import { readFileChunks } from "./workspace_scan.ts";
 
 /** uid and gid of the user `agent` in every image. */
@@ -62,7 +62,7 @@ class TaskRun {
   readonly #timesMs: Partial<Record<TaskPhase, number>> = {};
   readonly #modelRequests = { forwarded: 0, refused: 0, failed: 0 };
   #lastDecision: GatewayDecision | undefined;
-  readonly #budget: TokenBudget;
+  readonly #budget: ModelBudget;
   #image: PreparedImage | undefined;
   #facts: AgentRunFacts | undefined;
   #changes: Changes | undefined;
@@ -71,7 +71,7 @@ class TaskRun {
 
   constructor(options: RunTaskOptions) {
     this.#options = options;
-    this.#budget = new TokenBudget(options.request.maxTokens);
+    this.#budget = taskBudget(options.request, options.spec.model);
   }
 
   /** Runs the task; gives its result and never throws. */
@@ -251,6 +251,7 @@ class TaskRun {
       finalMessage: facts?.finalMessage ?? null,
       usage: facts?.usage ?? null,
       modelUsage: this.#budget.used ?? null,
+      modelCostUsd: this.#budget.costUsd ?? null,
       changes: changes === undefined ? null : {
         paths: changes.paths.slice(0, MAX_LISTED_CHANGES),
         totalCount: changes.paths.length,

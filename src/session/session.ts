@@ -16,9 +16,9 @@ import {
   type GatewayUpstream,
   startModelGateway,
 } from "../network/model_gateway.ts";
+import type { ModelBudget } from "../network/model_budget.ts";
 import type { NetworkLog } from "../network/network_log.ts";
 import { LINK } from "../network/ruleset.ts";
-import type { TokenBudget } from "../network/token_budget.ts";
 import { createNetwork, startRelay } from "../network/session_network.ts";
 import type { VmConfig } from "../vmm/protocol.ts";
 import { type BootPhases, bootPhases } from "./boot_phases.ts";
@@ -48,8 +48,8 @@ export interface SessionOptions {
   readonly bootTimeoutMs: number;
   readonly upstream: GatewayUpstream;
   readonly gatewayLimits?: Partial<GatewayLimits>;
-  /** counts the tokens of the model's answers */
-  readonly budget: TokenBudget;
+  /** counts what the model's answers use */
+  readonly budget: ModelBudget;
   readonly onGateway: (decision: GatewayDecision) => void;
   /** what the guest may reach beside its model */
   readonly policy: EgressPolicy;

@@ -6,6 +6,7 @@
  */
 
 import type { AgentEvent, TokenUsage } from "../../agent-images/agent_spec.ts";
+import type { PriceTable } from "../../agent-images/model_price.ts";
 import type { ProgressEvent } from "../images/progress.ts";
 import type { EgressRequest } from "../network/egress_policy.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
@@ -14,6 +15,7 @@ import type { NetworkSummary } from "../network/network_log.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import type { ChangedPath } from "./git_history.ts";
 
+export { formatUsd } from "../network/model_budget.ts";
 export { describeDecision } from "../network/network_decision.ts";
 export type { AgentEvent, TokenUsage } from "../../agent-images/agent_spec.ts";
 
@@ -25,7 +27,7 @@ export type TaskOutcome =
   | "agent_failed"
   /** the time limit was reached */
   | "timeout"
-  /** the limit on the model's tokens was reached */
+  /** the limit on the model's tokens, or on what they cost, was reached */
   | "budget_exceeded"
   /** somebody stopped it */
   | "cancelled"
@@ -52,6 +54,10 @@ export interface TaskRequest {
   readonly modelIdleTimeoutMs?: number | undefined;
   /** most tokens that the model's answers may use, input and output together (default: no limit) */
   readonly maxTokens?: number | undefined;
+  /** most that the model's answers may cost in USD (default: no limit) */
+  readonly maxCostUsd?: number | undefined;
+  /** prices that go before those that are known of the agent's models */
+  readonly prices?: PriceTable | undefined;
   /** what the agent may reach beside its model (default: nothing) */
   readonly network?: EgressRequest | undefined;
   /** keep the VM's disk and console output after the end */
@@ -73,6 +79,8 @@ export interface TaskResult {
   readonly usage: TokenUsage | null;
   /** tokens as the model's own answers counted them (null: none said so) */
   readonly modelUsage: TokenUsage | null;
+  /** what these cost in USD (null: nothing was used, or a model whose price is not known) */
+  readonly modelCostUsd: number | null;
   /** what changed in the workspace (null: it could not be fetched) */
   readonly changes: {
     /** first paths, by name */
@@ -104,6 +112,7 @@ export function lostResult(cause: string): TaskResult {
     finalMessage: null,
     usage: null,
     modelUsage: null,
+    modelCostUsd: null,
     changes: null,
     timesMs: {},
     versions: {},

@@ -1,11 +1,13 @@
 /**
- * What a task may reach: its request's rules, understood or refused.
+ * What a task may reach and what it may use: its request's rules, understood or refused.
  *
  * @module
  */
 
+import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import { DEFAULT_EGRESS, EgressPolicy } from "../network/egress_policy.ts";
 import { EgressRuleError } from "../network/egress_rule.ts";
+import { ModelBudget } from "../network/model_budget.ts";
 import { SessionError } from "./session_error.ts";
 import type { TaskRequest } from "./task.ts";
 
@@ -19,4 +21,20 @@ export function taskPolicy(request: TaskRequest): EgressPolicy {
     if (error instanceof EgressRuleError) throw new SessionError("config", error.message, { cause: error });
     throw error;
   }
+}
+
+/** The budget of a task. @throws {SessionError} when its model has no price and its cost is limited */
+export function taskBudget(
+  { maxCostUsd, maxTokens, model, prices = {} }: Pick<
+    TaskRequest,
+    "maxCostUsd" | "maxTokens" | "model" | "prices"
+  >,
+  { aliases = [], prices: known = {} }: AgentSpec["model"],
+): ModelBudget {
+  const budget = new ModelBudget({ maxTokens, maxCostUsd, prices: [prices, known] });
+  // The agent's own default, and what it makes of an alias, are known once it asks for it.
+  if (model === undefined || aliases.includes(model)) return budget;
+  const refusal = budget.priceRefusal(model);
+  if (refusal !== undefined) throw new SessionError("config", refusal);
+  return budget;
 }

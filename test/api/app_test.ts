@@ -17,6 +17,7 @@ const DONE: TaskResult = {
   finalMessage: "hi",
   usage: null,
   modelUsage: null,
+  modelCostUsd: null,
   changes: null,
   timesMs: {},
   versions: {},

@@ -16,6 +16,7 @@ import {
 import { renderEvent } from "../../src/cli/render_event.ts";
 import { exitCodeFor, renderSummary } from "../../src/cli/summary.ts";
 import { UsageError } from "../../src/cli/usage_error.ts";
+import { runLocalTask } from "../../src/local/run_local_task.ts";
 import { lostResult } from "../../src/session/task.ts";
 
 const PLAIN = { bold: String, dim: String, red: String, green: String };
@@ -75,6 +76,39 @@ Deno.test("parseRunArguments() reads a full command line", () => {
     [parsed.agent, parsed.prompt, parsed.repo, parsed.memoryMib, parsed.timeoutMs, parsed.keep, parsed.json],
     ["codex", "fix it", ".", 2048, 600_000, true, true],
   );
+});
+
+Deno.test("a run whose cost is limited needs the price of its model, and says so before anything else", async () => {
+  const task = parseRunArguments(["codex", "x", "--model", "new-model", "--max-cost", "$0.50"]);
+  assert.equal(task.maxCostUsd, 0.5);
+  const nothing = (): void => {};
+  const { signal } = new AbortController();
+  const run = runLocalTask({
+    ...task,
+    signal,
+    demo: true,
+    onProgress: nothing,
+    onEvent: nothing,
+    onNotice: nothing,
+  });
+  await assert.rejects(run, (error) => {
+    const { code, line } = describeFailure(error);
+    assert.match(line, /No price is known for model "new-model".*--prices FILE, or use --max-tokens/);
+    return code === 2;
+  });
+  for (const text of ["0", "1e3", "free", ""]) {
+    assert.throws(() => parseRunArguments(["codex", "x", "--max-cost", text]), UsageError, text);
+  }
+});
+
+Deno.test("renderSummary() says what the model used, and what that cost where it is known", () => {
+  const modelUsage = { inputTokens: 1000, cachedTokens: 400, outputTokens: 20 };
+  const lines = (modelCostUsd: number | null): string =>
+    renderSummary({ ...lostResult("x"), modelUsage, modelCostUsd }, { outFolder: "", style: PLAIN }).join(
+      "\n",
+    );
+  assert.match(lines(0.0123), /Model: 1000 tokens in \(400 from a cache\), 20 out, about \$0\.0123/);
+  assert.match(lines(null), /20 out$/m);
 });
 
 Deno.test("parseRunArguments() takes network rules one by one, and none by default", () => {

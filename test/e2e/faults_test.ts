@@ -47,6 +47,14 @@ const CASES: readonly Case[] = [
     cause: /budget of 100 tokens is used up \(120 were used\)/,
   },
   {
+    name: "costs more than the task may",
+    prefix: "",
+    // A request of Codex's own model, with 100 tokens of input and 20 of output, costs 0.0004
+    args: ["--max-cost", "0.0002"],
+    code: 5,
+    cause: /budget of \$0\.0002 is used up \(\$0\.0004 were spent\)/,
+  },
+  {
     name: "is silent until the time limit",
     prefix: "/fault/silent",
     args: ["--timeout", "60s"],

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
+import { gzipSync } from "node:zlib";
 import {
   type GatewayDecision,
   type GatewayLimits,
   type GatewayOptions,
   startModelGateway,
 } from "../../src/network/model_gateway.ts";
-import { TokenBudget } from "../../src/network/token_budget.ts";
+import { ModelBudget } from "../../src/network/model_budget.ts";
 import { startModelServer } from "../support/model_server/model_server.ts";
 
 const KEY = "sk-real-key";
@@ -18,7 +19,9 @@ interface Setup {
 
 /** A gateway in front of a model server, asked through its Unix socket. */
 async function withGateway(
-  options: { baseUrl?: string; limits?: Partial<GatewayLimits> } & Partial<GatewayOptions>,
+  options:
+    & { baseUrl?: string; errorShape?: "anthropic"; limits?: Partial<GatewayLimits> }
+    & Partial<GatewayOptions>,
   use: (setup: Setup) => Promise<void>,
 ): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -28,7 +31,11 @@ async function withGateway(
     socketPath: `${folder}/gw.sock`,
     upstream: {
       baseUrl: options.baseUrl?.replace("SERVER", server.url) ?? server.url,
-      paths: [{ method: "POST", path: "/v1/responses" }],
+      paths: ["/v1/responses", "/v1/chat/completions", "/v1/messages"].map((path) => ({
+        method: "POST",
+        path,
+      })),
+      ...(options.errorShape && { errorShape: options.errorShape }),
       key: { header: "authorization", value: `Bearer ${KEY}` },
     },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
@@ -174,7 +181,7 @@ Deno.test("the gateway can be closed while answers are under way", async () => {
 });
 
 Deno.test("the gateway counts tokens, and refuses in the provider's own shape once the budget is used", async () => {
-  const budget = new TokenBudget(200);
+  const budget = new ModelBudget({ maxTokens: 200 });
   await withGateway({ budget }, async ({ post, decisions }) => {
     for (let request = 0; request < 2; request++) await (await post("/v1/responses")).text();
     assert.deepEqual(budget.used, { inputTokens: 200, cachedTokens: 0, outputTokens: 40 });
@@ -184,6 +191,58 @@ Deno.test("the gateway counts tokens, and refuses in the provider's own shape on
     assert.equal(error.code, "budget_exceeded");
     assert.match(error.message, /200 tokens is used up/);
     assert.deepEqual(decisions.map(({ action }) => action), ["forwarded", "forwarded", "refused"]);
+  });
+});
+
+Deno.test("the gateway counts what answers cost in all three protocols, and refuses at the limit", async () => {
+  const prices = [{ m: { input: 1000, output: 10_000 } }];
+  const cases = [
+    ["/v1/responses", undefined],
+    ["/v1/chat/completions", undefined],
+    ["/v1/messages", "anthropic"],
+  ] as const;
+  for (const [path, errorShape] of cases) {
+    // Each answer has 100 tokens of input and 20 of output: 0.10 and 0.20.
+    const budget = new ModelBudget({ maxCostUsd: 0.5, prices });
+    await withGateway({ budget, ...(errorShape && { errorShape }) }, async ({ post }) => {
+      const body = JSON.stringify({ model: "m", stream: true, input: [], messages: [] });
+      for (let request = 0; request < 2; request++) await (await post(path, { body })).text();
+      assert.equal(budget.costUsd?.toFixed(6), "0.600000");
+      const refused = await post(path, { body });
+      assert.equal(refused.status, 403);
+      const { error, type } = await refused.json();
+      assert.equal(type, errorShape && "error");
+      assert.equal(error.type, "budget_exceeded");
+      assert.equal(error.message, "The task's budget of $0.5 is used up ($0.6 were spent)");
+    });
+  }
+});
+
+Deno.test("the gateway sends nothing on whose model has no price, when the cost is limited", async () => {
+  const budget = new ModelBudget({ maxCostUsd: 1, prices: [{ m: { input: 1, output: 1 } }] });
+  const gzip = (text: string): Uint8Array<ArrayBuffer> => new Uint8Array(gzipSync(text));
+  await withGateway({ budget }, async ({ post, requests, decisions }) => {
+    const ask = async (body: BodyInit, encoding = "identity"): Promise<[number, string]> => {
+      const response = await post("/v1/responses", { body, headers: { "content-encoding": encoding } });
+      const text = await response.text();
+      return [response.status, text];
+    };
+    const unknown = JSON.stringify({ model: "other", input: [] });
+    for (const [body, encoding] of [[unknown], [gzip(unknown), "gzip"]] as const) {
+      const [status, text] = await ask(body, encoding);
+      assert.equal(status, 403);
+      assert.match(text, /No price is known for model \\"other\\".*--prices FILE/);
+    }
+    const bomb = gzip(JSON.stringify({ model: "m", input: "x".repeat(20 * 1024 ** 2) }));
+    for (const [body, encoding] of [["{}"], ["no JSON"], [bomb, "gzip"], [unknown, "br"]] as const) {
+      const [status, text] = await ask(body, encoding);
+      assert.equal(status, 403);
+      assert.match(text, /names no model/);
+    }
+    assert.deepEqual(requests, []);
+    assert.ok(decisions.every(({ action }) => action === "refused"));
+    assert.equal((await ask(gzip(JSON.stringify({ model: "m", input: [] })), "gzip"))[0], 200);
+    assert.equal(budget.wasExceeded, false);
   });
 });
 

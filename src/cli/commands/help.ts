@@ -17,6 +17,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --model-url URL          base URL of the model's API, ending in /v1 (default: the provider's)
       --model-idle-timeout D   longest silence of the model's API (default 5m)
       --max-tokens N           most tokens that the model may use, input and output together
+      --max-cost USD           most that the model may cost, 5 or 0.25; by the prices that are known of it
+      --prices FILE            prices of models, in TOML (default ~/.config/paddock/prices.toml, if it is there)
       --allow RULE             let the agent reach a host too: name, *.name (all below it), name:PORT (default 80, 443)
       --profile NAME           let it reach the hosts of a profile: packages, git, model-only (none)
       --network MODE           proxy (default: allowed names only), or none (its model only, no names)

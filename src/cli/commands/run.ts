@@ -11,7 +11,7 @@ import { EGRESS_MODES } from "../../local/project_egress.ts";
 import { type LocalTaskOptions, runLocalTask } from "../../local/run_local_task.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { ProgressDisplay } from "../progress_display.ts";
-import { parseCount, parseDurationMs, parseSizeMib } from "../quantities.ts";
+import { parseCount, parseDurationMs, parseSizeMib, parseUsd } from "../quantities.ts";
 import { renderEvent } from "../render_event.ts";
 import { styleFor } from "../style.ts";
 import { EXIT_CODES, exitCodeFor, renderSummary } from "../summary.ts";
@@ -29,6 +29,8 @@ const OPTIONS = {
   "model-url": { type: "string" },
   "model-idle-timeout": { type: "string" },
   "max-tokens": { type: "string" },
+  "max-cost": { type: "string" },
+  prices: { type: "string" },
   network: { type: "string", default: "proxy" },
   allow: { type: "string", multiple: true },
   profile: { type: "string", multiple: true },
@@ -87,6 +89,8 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
       (text) => parseDurationMs("--model-idle-timeout", text),
     ),
     maxTokens: optional(values["max-tokens"], (text) => parseCount("--max-tokens", text)),
+    maxCostUsd: optional(values["max-cost"], (text) => parseUsd("--max-cost", text)),
+    pricesFile: values.prices,
     network: { mode: parseMode(values.network), allow: values.allow ?? [], profiles: values.profile ?? [] },
     alpineRootfs: values["alpine-rootfs"],
     keep: values.keep,
