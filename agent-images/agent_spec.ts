@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { AgentLogin } from "./agent_login.ts";
 import type { PriceTable } from "./model_price.ts";
 
 /** Tokens that a model used. */
@@ -152,6 +153,8 @@ export interface AgentSpec {
     readonly prices?: PriceTable;
     /** names that the agent itself turns into those of models */
     readonly aliases?: readonly string[];
+    /** login of the agent's own client, which can take a key's place (default: there is none) */
+    readonly login?: AgentLogin;
   };
   /** the command line for one task */
   command(task: AgentTask): AgentCommand;

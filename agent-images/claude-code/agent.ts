@@ -11,6 +11,7 @@ import {
   PLACEHOLDER_KEY,
 } from "../agent_spec.ts";
 import { ClaudeOutput } from "./events.ts";
+import { CLAUDE_LOGIN } from "./login.ts";
 import { ANTHROPIC_PRICES } from "./prices.ts";
 
 const VERSION = "2.1.330";
@@ -73,6 +74,7 @@ export const spec: AgentSpec = {
       { method: "POST", path: "/v1/messages" },
       { method: "POST", path: "/v1/messages/count_tokens" },
     ],
+    login: CLAUDE_LOGIN,
     prices: ANTHROPIC_PRICES,
     aliases: ["default", "best", "opus", "sonnet", "haiku", "fable", "opusplan", "opus[1m]", "sonnet[1m]"],
   },

@@ -12,6 +12,7 @@ import {
 } from "../agent_spec.ts";
 import { OPENAI_RESPONSES } from "../openai.ts";
 import { parseLine } from "./events.ts";
+import { CODEX_LOGIN } from "./login.ts";
 
 const VENDOR = "vendor/x86_64-unknown-linux-musl";
 
@@ -86,7 +87,7 @@ export const spec: AgentSpec = {
   debs: { alpine: [], debian: [] },
   textFiles: [{ to: "/etc/codex/config.toml", mode: 0o644, content: CONFIG }],
   memoryMib: 1024,
-  model: OPENAI_RESPONSES,
+  model: { ...OPENAI_RESPONSES, login: CODEX_LOGIN },
   command,
   interactive,
   newParser: () => ({ line: parseLine, end: () => [] }),

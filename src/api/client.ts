@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CredentialHeader } from "../../agent-images/agent_login.ts";
 import type { TaskEvent, TaskResult } from "../session/task.ts";
 import type { SubmissionInput, TaskView } from "./schemas.ts";
 
@@ -139,6 +140,12 @@ export class ApiClient {
     const file = await Deno.open(path, { write: true, create: true, truncate: true });
     await (response.body ?? new Blob([]).stream()).pipeTo(file.writable);
     return true;
+  }
+
+  /** Replaces what a running task's requests to its model's API carry. */
+  async renewCredentials(id: string, headers: readonly CredentialHeader[]): Promise<void> {
+    const init = { body: JSON.stringify(headers), headers: { "content-type": "application/json" } };
+    await (await this.#request("PUT", `/v1/tasks/${id}/credentials`, init)).body?.cancel();
   }
 
   /** Ends a task. */

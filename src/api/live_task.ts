@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { ModelCredentials } from "../session/model_access.ts";
+
 /** How long an attached task lives with nobody following it, in `ms`. */
 const LEASE_MS = 15_000;
 
@@ -17,9 +19,13 @@ export class LiveTask {
   /** settles when the task is over and stored */
   over: Promise<void> = Promise.resolve();
 
+  /** what its requests to the model carry */
+  readonly credentials: ModelCredentials;
+
   /** `attached`: the task ends when nobody follows it any more */
-  constructor(attached: boolean) {
+  constructor(attached: boolean, credentials: ModelCredentials) {
     this.#attached = attached;
+    this.credentials = credentials;
     this.#startLease();
   }
 

@@ -46,6 +46,13 @@ const pricesSchema = z.record(
   }),
 ).refine((table) => Object.keys(table).length <= 1000, "must not have over 1000 models");
 
+/** Headers of requests to the model's API: a secret each. */
+export const credentialsSchema = z.array(z.strictObject({
+  name: z.string().regex(/^[a-z][a-z0-9-]{0,63}$/, "must be a header's name in lower case"),
+  value: z.string().min(1).max(16 * 1024).regex(/^[\x20-\x7e]+$/, "must be printable ASCII"),
+  isListed: z.boolean().optional(),
+})).min(1).max(8).readonly();
+
 /** Body of `POST /v1/tasks`. */
 export const submissionSchema = z.strictObject({
   agent: z.string().min(1).max(64),
@@ -72,6 +79,8 @@ export const submissionSchema = z.strictObject({
   // A header's value: anything else could smuggle in another header.
   apiKey: z.string().min(1).max(4096).regex(/^[\x21-\x7e]+$/, "must be printable ASCII without spaces")
     .optional(),
+  /** headers for the model's API in place of a key: kept in memory only */
+  modelHeaders: credentialsSchema.optional(),
   /** cancel and forget the task when nobody follows its events any more */
   attached: z.boolean().default(false),
 });
@@ -91,8 +100,14 @@ export interface TaskView {
   readonly endedAt: string | null;
 }
 
-/** The part of a submission that is stored: everything but the key. */
+/** The part of a submission that is stored: everything but credentials. */
 export function toTaskRequest(submission: Submission): TaskRequest {
-  const { apiKey: _apiKey, uploadId: _uploadId, attached: _attached, ...request } = submission;
+  const {
+    apiKey: _apiKey,
+    modelHeaders: _modelHeaders,
+    uploadId: _uploadId,
+    attached: _attached,
+    ...request
+  } = submission;
   return request;
 }

@@ -6,9 +6,12 @@
  */
 
 import { join } from "node:path";
+import type { CredentialHeader } from "../../agent-images/agent_login.ts";
+import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import { findAgent } from "../session/agents.ts";
 import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
 import { newSessionId, sweepStale } from "../session/record.ts";
+import { keyHeaders, ModelCredentials } from "../session/model_access.ts";
 import { runTask, type RunTaskOptions, TASK_FILES } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
 import { lostResult, type TaskEvent, type TaskRequest, type TaskResult } from "../session/task.ts";
@@ -36,6 +39,13 @@ export interface TaskServiceOptions {
   readonly runner?: TaskRunner;
   /** what makes the image (default: the one for the agent, built where it is missing) */
   readonly prepare?: RunTaskOptions["prepare"];
+}
+
+function credentialsOf(
+  { apiKey, modelHeaders }: Submission,
+  model: AgentSpec["model"],
+): ModelCredentials {
+  return new ModelCredentials(modelHeaders ?? (apiKey === undefined ? [] : keyHeaders(model, apiKey)));
 }
 
 function toView(row: TaskRow): TaskView {
@@ -108,7 +118,7 @@ export class TaskService {
     const request = toTaskRequest(submission);
     taskPolicy(request);
     taskBudget(request, spec.model);
-    const live = new LiveTask(submission.attached);
+    const live = new LiveTask(submission.attached, credentialsOf(submission, spec.model));
     this.#store.addTask({
       id,
       request: JSON.stringify(request),
@@ -126,7 +136,7 @@ export class TaskService {
         stateDir: this.#stateDir,
         folder,
         workspaceTar: uploadId === undefined ? undefined : workspaceTar,
-        apiKey: submission.apiKey,
+        credentials: live.credentials,
         prepare: this.#prepare,
         signal: live.signal,
         onEvent: (event) => this.#addEvent(id, event),
@@ -186,6 +196,14 @@ export class TaskService {
       throw new SessionError("not_found", `Task has no ${TASK_FILES[kind]}`, { cause });
     }
     return path;
+  }
+
+  /** Replaces what a running task's requests to its model's API carry. */
+  renewCredentials(id: string, headers: readonly CredentialHeader[]): void {
+    this.#row(id);
+    const live = this.#live.get(id);
+    if (live === undefined) throw new SessionError("conflict", "Task is over");
+    live.credentials.renew(headers);
   }
 
   /** Ends a task; one that is over stays as it is. */

@@ -20,12 +20,12 @@ import type { HostKind } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
 import { checkWorkspaceFolder, packWorkspace } from "./pack_workspace.ts";
+import { DEMO_KEY, type ModelAccess, openModelAccess } from "./model_access.ts";
 import { readPrices } from "./price_file.ts";
 import { networkRequest } from "./project_egress.ts";
 
 /** How long a cancelled task may take to be gone, in `ms`. */
 const CANCEL_LIMIT_MS = 20_000;
-const DEMO_KEY = "demo-key-not-a-secret";
 
 /** What the user wants. */
 export interface LocalTaskOptions {
@@ -45,6 +45,8 @@ export interface LocalTaskOptions {
   readonly maxCostUsd?: number | undefined;
   /** file with prices of models (default: the user's own, if there is one) */
   readonly pricesFile?: string | undefined;
+  /** use the login of the agent's own client even where there is a key */
+  readonly login: boolean;
   /** what the agent may reach beside its model; the project's own file can only take away from it */
   readonly network: Omit<EgressRequest, "project">;
   readonly keep: boolean;
@@ -73,20 +75,6 @@ export interface ResultDocument extends TaskResult {
   readonly endedAt: string;
   /** with the time that it took to have a host */
   readonly timesMs: TaskResult["timesMs"] & { readonly host: number };
-}
-
-/** The key and the address of the model's API, or an error that says what is missing. */
-function modelAccess(options: LocalTaskOptions, keyVariable: string): { apiKey?: string; modelUrl?: string } {
-  const apiKey = Deno.env.get(keyVariable)?.trim();
-  // From here on the key is in memory only: what is started later does not inherit it.
-  Deno.env.delete(keyVariable);
-  if (options.demo) return { apiKey: DEMO_KEY };
-  const { modelUrl } = options;
-  if (apiKey === undefined || apiKey === "") {
-    if (modelUrl !== undefined) return { modelUrl };
-    throw new LocalError("usage", `${keyVariable} is not set: set it, or use --demo to run without a key`);
-  }
-  return modelUrl === undefined ? { apiKey } : { apiKey, modelUrl };
 }
 
 /** Finds out before anything is made that a limit cannot be kept. */
@@ -119,7 +107,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   if (spec === undefined) {
     throw new LocalError("usage", `There is no agent "${options.agent}"; known: ${AGENT_NAMES.join(", ")}`);
   }
-  const access = modelAccess(options, spec.model.keyVariable);
+  const access = await openModelAccess({ ...options, spec });
   if (options.repo !== undefined) await checkWorkspaceFolder(options.repo);
   const network = await networkRequest(options.network, options.repo);
   const prices = await readPrices(options.pricesFile);
@@ -143,6 +131,8 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
     prices,
     access: {
       apiKey: access.apiKey,
+      modelHeaders: access.modelHeaders,
+      follow: access.follow,
       modelUrl: modelUrl === undefined ? undefined : host.toServerUrl(modelUrl),
     },
   });
@@ -169,11 +159,14 @@ async function followTask(
   options: Omit<LocalTaskOptions, "network"> & {
     readonly network: EgressRequest;
     readonly prices: PriceTable | undefined;
-    readonly access: { readonly apiKey: string | undefined; readonly modelUrl: string | undefined };
+    readonly access:
+      & { readonly [Name in "apiKey" | "modelHeaders" | "modelUrl"]: ModelAccess[Name] | undefined }
+      & Pick<ModelAccess, "follow">;
   },
 ): Promise<{ id: string; result: TaskResult }> {
   const { client } = host;
   const { repo, signal, onNotice } = options;
+  const { follow, ...submitted } = options.access;
   let uploadId: string | undefined;
   if (repo !== undefined) {
     const archive = packWorkspace(repo, (path, reason) => onNotice(`Left out "${path}": ${reason}`));
@@ -194,8 +187,10 @@ async function followTask(
     keep: options.keep,
     attached: true,
     uploadId,
-    ...options.access,
+    ...submitted,
   });
+  using over = abortAtEnd();
+  follow((headers) => client.renewCredentials(id, headers), over.signal);
   const giveUp = new AbortController();
   const cancel = (): void => {
     Deno.unrefTimer(setTimeout(() => giveUp.abort(), CANCEL_LIMIT_MS));
@@ -208,6 +203,11 @@ async function followTask(
     if (event.type === "result") return { id, result: event.result };
   }
   throw new LocalError("host", "Task's events ended without a result");
+}
+
+function abortAtEnd(): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  return { signal: controller.signal, [Symbol.dispose]: () => controller.abort() };
 }
 
 async function writeResults(

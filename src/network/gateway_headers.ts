@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { CredentialHeader } from "../../agent-images/agent_login.ts";
 import { HOP_HEADERS } from "./hop_headers.ts";
 
 /** Headers about one connection only, and those that frame a message. */
@@ -14,6 +15,7 @@ const DROPPED_HEADERS: ReadonlySet<string> = new Set([...HOP_HEADERS, "content-l
 const CREDENTIALS = new Set([
   "api-key",
   "authorization",
+  "chatgpt-account-id",
   "cookie",
   "openai-organization",
   "openai-project",
@@ -29,10 +31,10 @@ function connectionOptions(headers: Headers): Set<string> {
   return new Set(named.map((name) => name.trim().toLowerCase()));
 }
 
-/** Headers of a guest's request as they go to the provider, with the real key. */
+/** Headers of a guest's request as they go to the provider, with the real credentials. */
 export function toProviderHeaders(
   fromGuest: Headers,
-  key: { readonly header: string; readonly value: string } | undefined,
+  credentials: readonly CredentialHeader[],
 ): Headers {
   const dropped = connectionOptions(fromGuest);
   const headers = new Headers();
@@ -44,7 +46,11 @@ export function toProviderHeaders(
   }
   // Compressed answers would be unpacked on the way; bytes are to pass as they are.
   headers.set("accept-encoding", "identity");
-  if (key !== undefined) headers.set(key.header, key.value);
+  for (const { name, value, isListed } of credentials) {
+    // Values of a list are joined as RFC 9110 §5.3 has it.
+    if (isListed === true) headers.append(name, value);
+    else headers.set(name, value);
+  }
   return headers;
 }
 

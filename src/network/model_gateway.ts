@@ -10,6 +10,7 @@
 import { toGuestHeaders, toProviderHeaders } from "./gateway_headers.ts";
 import { meterStream, type StreamFacts, StreamLimitError } from "./metered_stream.ts";
 import type { ModelBudget } from "./model_budget.ts";
+import type { ModelCredentials } from "./model_credentials.ts";
 import { describeFetchError, MAX_REPORTED_LENGTH, providerError, providerMessage } from "./provider_error.ts";
 import { MAX_PRICED_BODY_BYTES, requestModel } from "./request_model.ts";
 import { UsageReader } from "./usage_reader.ts";
@@ -22,8 +23,8 @@ export interface GatewayUpstream {
   readonly paths: readonly { readonly method: string; readonly path: string }[];
   /** whose shape errors of the gateway's own have (default OpenAI's) */
   readonly errorShape?: "openai" | "anthropic";
-  /** header with the real key (undefined: none is added) */
-  readonly key?: { readonly header: string; readonly value: string } | undefined;
+  /** what is added to requests (default: nothing) */
+  readonly credentials?: ModelCredentials;
 }
 
 /** What a guest can make the host spend. */
@@ -153,7 +154,7 @@ class Passage {
       }
       const response = await fetch(upstream.baseUrl + this.#url.pathname + this.#url.search, {
         method: this.#request.method,
-        headers: toProviderHeaders(this.#request.headers, upstream.key),
+        headers: toProviderHeaders(this.#request.headers, upstream.credentials?.headers ?? []),
         body,
         redirect: "manual",
         signal: AbortSignal.any([signal, waiting.signal]),

@@ -11,6 +11,7 @@ import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
 import type { ModelBudget } from "../network/model_budget.ts";
+import type { ModelCredentials } from "../network/model_credentials.ts";
 import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import type { BootPhases } from "./boot_phases.ts";
@@ -47,8 +48,8 @@ export interface RunTaskOptions {
   readonly folder: string;
   /** archive of the workspace (undefined: start with an empty one) */
   readonly workspaceTar: string | undefined;
-  /** key for the model's API; lives in memory only */
-  readonly apiKey: string | undefined;
+  /** for the model's API; live in memory only */
+  readonly credentials: ModelCredentials;
   /** what makes the image (default: {@linkcode prepareImage}) */
   readonly prepare?: typeof prepareImage | undefined;
   readonly signal: AbortSignal;
@@ -119,8 +120,8 @@ class TaskRun {
   }
 
   #createSession(image: PreparedImage): Promise<Session> {
-    const { request, spec, stateDir, apiKey, signal, folder, onEvent } = this.#options;
-    const { keyHeader, paths, baseUrl, errorShape } = spec.model;
+    const { request, spec, stateDir, credentials, signal, folder, onEvent } = this.#options;
+    const { paths, baseUrl, errorShape } = spec.model;
     const policy = taskPolicy(request);
     const networkLog = new NetworkLog({
       path: join(folder, TASK_FILES.network),
@@ -128,9 +129,6 @@ class TaskRun {
       onFirst: (decision) => onEvent({ type: "network", decision }),
     });
     this.#networkLog = networkLog;
-    const key = apiKey === undefined
-      ? undefined
-      : { header: keyHeader.name, value: keyHeader.prefix + apiKey };
     const { modelIdleTimeoutMs } = request;
     return Session.create({
       stateDir,
@@ -139,7 +137,12 @@ class TaskRun {
       memoryMib: request.memoryMib ?? spec.memoryMib,
       cpus: request.cpus,
       bootTimeoutMs: BOOT_TIMEOUT_MS,
-      upstream: { baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, key, errorShape },
+      upstream: {
+        baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""),
+        paths,
+        credentials,
+        errorShape,
+      },
       budget: this.#budget,
       ...(modelIdleTimeoutMs === undefined ? {} : { gatewayLimits: { idleTimeoutMs: modelIdleTimeoutMs } }),
       onGateway: (decision) => {

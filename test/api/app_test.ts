@@ -158,13 +158,41 @@ Deno.test("a task can be cancelled, and has no result before it is over", async 
 Deno.test("the key of the model's API is nowhere in the state folder", async () => {
   let seen: string | undefined;
   const runner: TaskRunner = (options) => {
-    seen = options.apiKey;
+    seen = options.credentials.headers[0]?.value;
     return quickRunner(options);
   };
   await withApp(runner, async (setup) => {
     const { id } = await submit(setup, { apiKey: KEY });
     await eventsOf(await setup.request("GET", `/v1/tasks/${id}/events`));
-    assert.equal(seen, KEY);
+    assert.equal(seen, `Bearer ${KEY}`);
+    const found = await new Deno.Command("grep", { args: ["-rl", KEY, setup.stateDir] }).output();
+    assert.equal(new TextDecoder().decode(found.stdout), "");
+  });
+});
+
+Deno.test("a login's headers are nowhere in the state folder, and can be renewed while the task runs", async () => {
+  const seen: (string | undefined)[] = [];
+  const renewed = Promise.withResolvers<void>();
+  const runner: TaskRunner = async (options) => {
+    seen.push(options.credentials.headers[0]?.value);
+    await renewed.promise;
+    seen.push(options.credentials.headers[0]?.value);
+    return await quickRunner(options);
+  };
+  await withApp(runner, async (setup) => {
+    const headers = (secret: string): unknown => [{ name: "authorization", value: `Bearer ${secret}` }];
+    const { id } = await submit(setup, { modelHeaders: headers(`${KEY}-1`) });
+    const path = `/v1/tasks/${id}/credentials`;
+    assert.equal((await setup.request("PUT", path, [{ name: "x", value: "a\nb" }])).status, 400);
+    assert.equal((await setup.request("PUT", path, [])).status, 400);
+    assert.equal((await setup.request("PUT", path, headers(`${KEY}-2`))).status, 204);
+    renewed.resolve();
+    const text = await (await setup.request("GET", `/v1/tasks/${id}/events`)).text();
+    const view = await (await setup.request("GET", `/v1/tasks/${id}`)).text();
+    assert.ok(!text.includes(KEY) && !view.includes(KEY));
+    assert.deepEqual(seen, [`Bearer ${KEY}-1`, `Bearer ${KEY}-2`]);
+    assert.equal((await setup.request("PUT", path, headers(KEY))).status, 409);
+    assert.equal((await setup.request("PUT", "/v1/tasks/none/credentials", headers(KEY))).status, 404);
     const found = await new Deno.Command("grep", { args: ["-rl", KEY, setup.stateDir] }).output();
     assert.equal(new TextDecoder().decode(found.stdout), "");
   });

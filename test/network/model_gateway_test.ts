@@ -6,6 +6,7 @@ import {
   type GatewayOptions,
   startModelGateway,
 } from "../../src/network/model_gateway.ts";
+import { ModelCredentials } from "../../src/network/model_credentials.ts";
 import { ModelBudget } from "../../src/network/model_budget.ts";
 import { startModelServer } from "../support/model_server/model_server.ts";
 
@@ -20,7 +21,12 @@ interface Setup {
 /** A gateway in front of a model server, asked through its Unix socket. */
 async function withGateway(
   options:
-    & { baseUrl?: string; errorShape?: "anthropic"; limits?: Partial<GatewayLimits> }
+    & {
+      baseUrl?: string;
+      errorShape?: "anthropic";
+      credentials?: ModelCredentials;
+      limits?: Partial<GatewayLimits>;
+    }
     & Partial<GatewayOptions>,
   use: (setup: Setup) => Promise<void>,
 ): Promise<void> {
@@ -36,7 +42,8 @@ async function withGateway(
         path,
       })),
       ...(options.errorShape && { errorShape: options.errorShape }),
-      key: { header: "authorization", value: `Bearer ${KEY}` },
+      credentials: options.credentials ??
+        new ModelCredentials([{ name: "authorization", value: `Bearer ${KEY}` }]),
     },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
     ...(options.budget && { budget: options.budget }),
@@ -191,6 +198,28 @@ Deno.test("the gateway counts tokens, and refuses in the provider's own shape on
     assert.equal(error.code, "budget_exceeded");
     assert.match(error.message, /200 tokens is used up/);
     assert.deepEqual(decisions.map(({ action }) => action), ["forwarded", "forwarded", "refused"]);
+  });
+});
+
+Deno.test("the gateway adds several credentials, joins lists, and takes renewed ones", async () => {
+  const credentials = new ModelCredentials([
+    { name: "authorization", value: "Bearer one" },
+    { name: "anthropic-beta", value: "oauth", isListed: true },
+  ]);
+  await withGateway({ credentials }, async ({ post, requests }) => {
+    const headers = {
+      authorization: "Bearer placeholder",
+      "anthropic-beta": "tools",
+      "chatgpt-account-id": "x",
+    };
+    await (await post("/v1/responses", { headers })).body?.cancel();
+    credentials.renew([{ name: "authorization", value: `Bearer ${KEY}` }]);
+    await (await post("/v1/responses", { headers })).text();
+    assert.deepEqual(
+      requests.map((request) => [request.headers.authorization, request.headers["anthropic-beta"]]),
+      [["Bearer one", "tools, oauth"], [`Bearer ${KEY}`, "tools"]],
+    );
+    assert.ok(requests.every((request) => request.headers["chatgpt-account-id"] === undefined));
   });
 });
 

@@ -8,7 +8,7 @@ import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { problemResponse } from "../errors.ts";
 import { eventStream } from "../event_stream.ts";
-import { submissionSchema } from "../schemas.ts";
+import { credentialsSchema, submissionSchema } from "../schemas.ts";
 import type { TaskService } from "../task_service.ts";
 
 const MAX_SUBMISSION_BYTES = 4 * 1024 * 1024;
@@ -43,6 +43,10 @@ export function taskRoutes(service: TaskService): Hono {
     return context.body(null, 204);
   });
   routes.post("/:id/cancel", (context) => context.json(service.cancel(context.req.param("id")), 202));
+  routes.put("/:id/credentials", limit, async (context) => {
+    service.renewCredentials(context.req.param("id"), credentialsSchema.parse(await context.req.json()));
+    return context.body(null, 204);
+  });
   routes.get("/:id/events", (context) => {
     const id = context.req.param("id");
     service.view(id);

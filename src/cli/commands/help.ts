@@ -16,6 +16,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --timeout DURATION       longest run of the agent, 90s, 15m or 2h (default 30m)
       --model-url URL          base URL of the model's API, ending in /v1 (default: the provider's)
       --model-idle-timeout D   longest silence of the model's API (default 5m)
+      --login                  use the login of the agent's own client on this machine even where there is a key
       --max-tokens N           most tokens that the model may use, input and output together
       --max-cost USD           most that the model may cost, 5 or 0.25; by the prices that are known of it
       --prices FILE            prices of models, in TOML (default ~/.config/paddock/prices.toml, if it is there)
@@ -28,7 +29,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --install                install missing packages without asking
       --alpine-rootfs FILE     build the image from this Alpine root archive
     AGENT is codex, claude-code or openclaw. The key of the model's API is read from the agent's variable
-    (sandbox agents names it); it never enters the VM.
+    (sandbox agents names it), else the login of its own client is used; neither ever enters the VM.
     A sandbox.toml in the folder takes away from what is allowed: [network] with mode, allow, profiles, deny.
     Results: result.json, changes.patch, workspace.tar, transcript.jsonl, network.jsonl.
 

@@ -29,6 +29,7 @@ const OPTIONS = {
   "model-url": { type: "string" },
   "model-idle-timeout": { type: "string" },
   "max-tokens": { type: "string" },
+  login: { type: "boolean", default: false },
   "max-cost": { type: "string" },
   prices: { type: "string" },
   network: { type: "string", default: "proxy" },
@@ -74,6 +75,7 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
   if (values.demo && values["model-url"] !== undefined) {
     throw new UsageError("--demo and --model-url exclude each other");
   }
+  if (values.demo && values.login) throw new UsageError("--demo and --login exclude each other");
   return {
     agent,
     prompt,
@@ -90,6 +92,7 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
     ),
     maxTokens: optional(values["max-tokens"], (text) => parseCount("--max-tokens", text)),
     maxCostUsd: optional(values["max-cost"], (text) => parseUsd("--max-cost", text)),
+    login: values.login,
     pricesFile: values.prices,
     network: { mode: parseMode(values.network), allow: values.allow ?? [], profiles: values.profile ?? [] },
     alpineRootfs: values["alpine-rootfs"],
