@@ -4,6 +4,9 @@
  *
  * @module
  */
+import type { AgentEvent } from "./agent_event.ts";
+
+export type { AgentEvent, RecordedEvent } from "./agent_event.ts";
 
 import type { AgentLogin } from "./agent_login.ts";
 import type { PriceTable } from "./model_price.ts";
@@ -16,29 +19,6 @@ export interface TokenUsage {
   readonly cachedTokens: number;
   readonly outputTokens: number;
 }
-
-/** One thing an agent did, the same for all agents. */
-export type AgentEvent =
-  /** something the agent said */
-  | { readonly type: "message"; readonly text: string }
-  /** a tool call begins: `name` is the tool, `input` what it was given, readable */
-  | { readonly type: "tool_call"; readonly id: string; readonly name: string; readonly input: string }
-  /** a tool call ended */
-  | {
-    readonly type: "tool_result";
-    readonly id: string;
-    readonly output: string;
-    readonly exitCode: number | null;
-    readonly ok: boolean;
-  }
-  /** files that the agent says it changed */
-  | { readonly type: "file_change"; readonly paths: readonly string[] }
-  /** tokens used so far */
-  | { readonly type: "usage" } & TokenUsage
-  /** a warning or an error; `fatal` when the agent gave up because of it */
-  | { readonly type: "error"; readonly message: string; readonly fatal: boolean }
-  /** the agent says that it completed its turn */
-  | { readonly type: "done" };
 
 /** Variables that every command of every agent has. */
 export const AGENT_ENV: Readonly<Record<string, string>> = {

@@ -43,13 +43,16 @@ export class ClaudeOutput implements AgentOutputParser {
 
   #said(block: Json): AgentEvent[] {
     if (block.type === "text") return [{ type: "message", text: string(block.text) }];
+    if (block.type === "thinking") return [{ type: "reasoning", text: string(block.thinking) }];
     if (block.type !== "tool_use") return [];
     const input = object(block.input);
     const id = string(block.id);
     const name = string(block.name);
     const path = string(input.file_path) || string(input.notebook_path);
     if (FILE_TOOLS.has(name) && path !== "" && this.#files.size < MAX_OPEN_CALLS) this.#files.set(id, path);
-    return [{ type: "tool_call", id, name, input: string(input.command) || path || readable(block.input) }];
+    const command = string(input.command);
+    const given = command || path || readable(block.input);
+    return [{ type: "tool_call", id, name, command: name === "Bash" && command !== "", input: given }];
   }
 
   #given(block: Json): AgentEvent[] {

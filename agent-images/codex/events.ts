@@ -36,13 +36,14 @@ function itemStarted(item: Json): AgentEvent[] {
   const id = string(item.id);
   switch (item.type) {
     case "command_execution":
-      return [{ type: "tool_call", id, name: "shell", input: string(item.command) }];
+      return [{ type: "tool_call", id, name: "shell", command: true, input: string(item.command) }];
     case "mcp_tool_call":
     case "collab_tool_call":
       return [{
         type: "tool_call",
         id,
         name: string(item.tool) || String(item.type),
+        command: false,
         input: readable(item.arguments),
       }];
     default:
@@ -55,6 +56,8 @@ function itemCompleted(item: Json): AgentEvent[] {
   switch (item.type) {
     case "agent_message":
       return [{ type: "message", text: string(item.text) }];
+    case "reasoning":
+      return [{ type: "reasoning", text: string(item.text) }];
     case "command_execution": {
       const exitCode = typeof item.exit_code === "number" ? item.exit_code : null;
       return [{
@@ -70,22 +73,29 @@ function itemCompleted(item: Json): AgentEvent[] {
       return [{
         type: "tool_result",
         id,
-        output: readable(item.result),
+        output: readable(item.result ?? item.error),
         exitCode: null,
         ok: item.status === "completed",
       }];
     case "web_search":
-      return [{ type: "tool_call", id, name: "web_search", input: string(item.query) }];
+      // It comes once, when it is over
+      return [
+        { type: "tool_call", id, name: "web_search", command: false, input: string(item.query) },
+        { type: "tool_result", id, output: "", exitCode: null, ok: true },
+      ];
     case "file_change":
-      return [{
-        type: "file_change",
-        paths: list(item.changes).map((change) => string(object(change).path)),
-      }];
+      return fileChange(item);
     case "error":
       return [{ type: "error", message: string(item.message), fatal: false }];
     default:
       return [];
   }
+}
+
+function fileChange(item: Json): AgentEvent[] {
+  const paths = list(item.changes).map((change) => string(object(change).path));
+  if (item.status !== "failed") return [{ type: "file_change", paths }];
+  return [{ type: "error", message: `Could not change ${paths.join(", ")}`, fatal: false }];
 }
 
 function usage(counts: Json): AgentEvent {

@@ -9,7 +9,7 @@ import type { TaskEvent, TaskResult } from "../session/task.ts";
 import type { SubmissionInput, TaskView } from "./schemas.ts";
 
 export { describeDecision, formatUsd } from "../session/task.ts";
-export type { AgentEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } from "../session/task.ts";
+export type { RecordedEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } from "../session/task.ts";
 
 /** Tries to reconnect to a task's events before giving up, with a growing pause. */
 const MAX_RECONNECTS = 5;
@@ -36,7 +36,7 @@ export class ApiError extends Error {
 export type TimedTaskEvent = TaskEvent & { readonly at: string };
 
 /** Name of a file that a task leaves. */
-export type TaskFileKind = "patch" | "workspace" | "transcript" | "network";
+export type TaskFileKind = "patch" | "workspace" | "transcript" | "raw" | "network";
 
 async function toApiError(response: Response): Promise<ApiError> {
   const text = await response.text();

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type AgentEvent, describeDecision, type TaskEvent, type TaskPhase } from "../api/client.ts";
+import { describeDecision, type RecordedEvent, type TaskEvent, type TaskPhase } from "../api/client.ts";
 import { printable } from "./printable.ts";
 import { formatMs } from "./quantities.ts";
 import type { Style } from "./style.ts";
@@ -12,6 +12,9 @@ import type { Style } from "./style.ts";
 /** Lines of a tool's output that are shown. */
 const MAX_OUTPUT_LINES = 20;
 const MAX_LINE_LENGTH = 400;
+const MAX_CALL_LENGTH = 2000;
+/** A tool that takes this long has its time shown, in `ms`. */
+const SLOW_MS = 10_000;
 
 const PHASE_WORDS: Partial<Record<TaskPhase, string>> = {
   vm_start: "VM started",
@@ -26,18 +29,24 @@ function indent(text: string, prefix: string): string[] {
   return hidden > 0 ? [...shown, `${prefix}… ${hidden} more lines`] : shown;
 }
 
-function renderAgentEvent(event: AgentEvent, style: Style): string[] {
+function renderAgentEvent(event: RecordedEvent, style: Style): string[] {
   switch (event.type) {
     case "message":
       return printable(event.text).split("\n");
-    case "tool_call":
-      return [style.bold(`$ ${printable(event.input).slice(0, 2000)}`)];
+    case "reasoning":
+      return indent(event.text, "  ").map((line) => style.dim(line));
+    case "tool_call": {
+      const what = event.command ? `$ ${event.input}` : `> ${event.name} ${event.input}`.trimEnd();
+      return [style.bold(printable(what).slice(0, MAX_CALL_LENGTH))];
+    }
     case "tool_result": {
       const output = event.output.trim() === ""
         ? []
         : indent(event.output, "  ").map((line) => style.dim(line));
       const code = event.exitCode === null ? "" : ` with exit code ${event.exitCode}`;
-      return event.ok ? output : [...output, style.red(`  failed${code}`)];
+      const slow = event.durationMs >= SLOW_MS ? ` after ${formatMs(event.durationMs)}` : "";
+      if (!event.ok) return [...output, style.red(`  failed${code}${slow}`)];
+      return slow === "" ? output : [...output, style.dim(`  done${slow}`)];
     }
     case "file_change":
       return event.paths.map((path) => `~ ${printable(path)}`);

@@ -219,6 +219,7 @@ async function writeResults(
   await Deno.writeTextFile(join(outFolder, "result.json"), `${JSON.stringify(document, null, 2)}\n`);
   await host.client.download(id, "patch", join(outFolder, "changes.patch"));
   await host.client.download(id, "transcript", join(outFolder, "transcript.jsonl"));
+  await host.client.download(id, "raw", join(outFolder, "raw.jsonl"));
   await host.client.download(id, "network", join(outFolder, "network.jsonl"));
   // The largest last: the server keeps a task for some time after it was asked for something of it.
   await host.client.download(id, "workspace", join(outFolder, "workspace.tar"));

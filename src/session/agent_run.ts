@@ -7,13 +7,13 @@
 import type { AgentEvent, AgentOutputParser, AgentSpec, AgentTask } from "../../agent-images/agent_spec.ts";
 import type { GuestCommand, GuestExit } from "./guest_client.ts";
 import { LineSplitter } from "../network/line_splitter.ts";
-import type { TokenUsage } from "./task.ts";
 import { type RunEnd, type RunLimits, type RunningCommand, waitForEnd } from "./run_end.ts";
+import type { RecordFacts, TokenUsage } from "./task.ts";
 import { TextTail } from "./text_tail.ts";
 
 /** A guest could print one endless line, or print without end. */
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
-const MAX_TRANSCRIPT_BYTES = 256 * 1024 * 1024;
+const MAX_RAW_BYTES = 256 * 1024 * 1024;
 const MAX_STDERR_EVENT_BYTES = 256 * 1024;
 
 /** Facts of a run. */
@@ -28,8 +28,8 @@ export interface AgentRunFacts {
   readonly finalMessage: string | null;
   readonly usage: TokenUsage | null;
   readonly stderrTail: string;
-  readonly lineCount: number;
-  readonly transcriptTruncated: boolean;
+  /** the agent's own lines, and whether some were left out */
+  readonly raw: RecordFacts;
 }
 
 /** Options of {@linkcode runAgent}. */
@@ -37,8 +37,8 @@ export interface AgentRunOptions extends RunLimits {
   readonly guest: { exec(command: GuestCommand): Promise<RunningCommand> };
   readonly spec: AgentSpec;
   readonly task: AgentTask;
-  /** file to write the agent's lines to */
-  readonly transcriptPath: string;
+  /** file to write the agent's own lines to */
+  readonly rawPath: string;
   readonly onEvent: (event: AgentEvent) => void;
   readonly onStderr: (text: string) => void;
 }
@@ -48,8 +48,8 @@ class OutputReader {
   readonly #splitter = new LineSplitter(MAX_LINE_BYTES, "drop");
   readonly #parser: AgentOutputParser;
   readonly #onEvent: (event: AgentEvent) => void;
-  readonly #transcript: Deno.FsFile;
-  #transcriptBytes = 0;
+  readonly #raw: Deno.FsFile;
+  #rawBytes = 0;
   #isTruncated = false;
   sawDone = false;
   fatalMessage: string | null = null;
@@ -57,10 +57,10 @@ class OutputReader {
   usage: TokenUsage | null = null;
   lineCount = 0;
 
-  constructor(options: AgentRunOptions, transcript: Deno.FsFile) {
+  constructor(options: AgentRunOptions, raw: Deno.FsFile) {
     this.#parser = options.spec.newParser();
     this.#onEvent = options.onEvent;
-    this.#transcript = transcript;
+    this.#raw = raw;
   }
 
   get isTruncated(): boolean {
@@ -79,9 +79,9 @@ class OutputReader {
   async #takeLine(line: string): Promise<void> {
     this.lineCount += 1;
     const bytes = new TextEncoder().encode(`${line}\n`);
-    this.#transcriptBytes += bytes.length;
-    if (this.#transcriptBytes > MAX_TRANSCRIPT_BYTES) this.#isTruncated = true;
-    else for (let at = 0; at < bytes.length;) at += await this.#transcript.write(bytes.subarray(at));
+    this.#rawBytes += bytes.length;
+    if (this.#rawBytes > MAX_RAW_BYTES) this.#isTruncated = true;
+    else for (let at = 0; at < bytes.length;) at += await this.#raw.write(bytes.subarray(at));
     for (const event of this.#parser.line(line)) this.#takeEvent(event);
   }
 
@@ -99,8 +99,8 @@ class OutputReader {
 /** Runs the agent to its end, whatever that is; only a failure to start it is thrown. */
 export async function runAgent(options: AgentRunOptions): Promise<AgentRunFacts> {
   const { argv, env } = options.spec.command(options.task);
-  using transcript = await Deno.open(options.transcriptPath, { write: true, createNew: true, mode: 0o600 });
-  const output = new OutputReader(options, transcript);
+  using raw = await Deno.open(options.rawPath, { write: true, createNew: true, mode: 0o600 });
+  const output = new OutputReader(options, raw);
   const stderr = new TextTail(8192);
   const stderrDecoder = new TextDecoder();
   let stderrBytes = 0;
@@ -129,7 +129,6 @@ export async function runAgent(options: AgentRunOptions): Promise<AgentRunFacts>
     finalMessage: output.finalMessage,
     usage: output.usage,
     stderrTail: stderr.lastLines(5),
-    lineCount: output.lineCount,
-    transcriptTruncated: output.isTruncated,
+    raw: { lineCount: output.lineCount, truncated: output.isTruncated },
   };
 }

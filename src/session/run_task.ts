@@ -16,9 +16,16 @@ import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import { type Changes, collectChanges } from "./changes.ts";
+import { EventRecorder } from "./event_recorder.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
-import type { TaskEvent, TaskPhase, TaskRequest, TaskResult } from "./task.ts";
+import {
+  NOTHING_RECORDED,
+  type TaskEvent,
+  type TaskPhase,
+  type TaskRequest,
+  type TaskResult,
+} from "./task.ts";
 import { taskBudget, taskPolicy } from "./task_policy.ts";
 import { readFileChunks } from "./workspace_scan.ts";
 
@@ -36,6 +43,7 @@ export const TASK_FILES = {
   patch: "changes.patch",
   workspace: "workspace.tar",
   transcript: "transcript.jsonl",
+  raw: "raw.jsonl",
   network: "network.jsonl",
 } as const;
 
@@ -69,6 +77,7 @@ class TaskRun {
   #changes: Changes | undefined;
   #keptFolder: string | undefined;
   #networkLog: NetworkLog | undefined;
+  #events: EventRecorder | undefined;
 
   constructor(options: RunTaskOptions) {
     this.#options = options;
@@ -88,6 +97,11 @@ class TaskRun {
 
   async #runSteps(): Promise<void> {
     const options = this.#options;
+    using events = new EventRecorder({
+      path: join(options.folder, TASK_FILES.transcript),
+      onEvent: (event) => options.onEvent({ type: "agent", event }),
+    });
+    this.#events = events;
     this.#image = await this.#timed("prepare", () =>
       (options.prepare ?? prepareImage)(options.spec, {
         onProgress: (progress) => options.onEvent({ type: "prepare", progress }),
@@ -165,7 +179,7 @@ class TaskRun {
     if (parser === undefined) return undefined;
     return (body) => {
       const events = parser.request(parseObject(new TextDecoder().decode(body)));
-      for (const event of events) this.#options.onEvent({ type: "agent", event });
+      for (const event of events) this.#events?.add(event);
     };
   }
 
@@ -192,8 +206,8 @@ class TaskRun {
       timeoutMs,
       signal,
       vmEnded: session.ended,
-      transcriptPath: join(folder, TASK_FILES.transcript),
-      onEvent: (event) => onEvent({ type: "agent", event }),
+      rawPath: join(folder, TASK_FILES.raw),
+      onEvent: (event) => this.#events?.add(event),
       onStderr: (text) => onEvent({ type: "stderr", text }),
     });
   }
@@ -266,7 +280,8 @@ class TaskRun {
       versions: this.#versions(),
       modelRequests: this.#modelRequests,
       ...(network === undefined ? {} : { network }),
-      transcript: { lineCount: facts?.lineCount ?? 0, truncated: facts?.transcriptTruncated ?? false },
+      transcript: this.#events?.facts ?? NOTHING_RECORDED,
+      raw: facts?.raw ?? NOTHING_RECORDED,
       ...(this.#keptFolder === undefined ? {} : { keptFolder: this.#keptFolder }),
     };
   }

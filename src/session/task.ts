@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { AgentEvent, TokenUsage } from "../../agent-images/agent_spec.ts";
+import type { RecordedEvent, TokenUsage } from "../../agent-images/agent_spec.ts";
 import type { PriceTable } from "../../agent-images/model_price.ts";
 import type { ProgressEvent } from "../images/progress.ts";
 import type { EgressRequest } from "../network/egress_policy.ts";
@@ -17,7 +17,7 @@ import type { ChangedPath } from "./git_history.ts";
 
 export { formatUsd } from "../network/model_budget.ts";
 export { describeDecision } from "../network/network_decision.ts";
-export type { AgentEvent, TokenUsage } from "../../agent-images/agent_spec.ts";
+export type { RecordedEvent, TokenUsage } from "../../agent-images/agent_spec.ts";
 
 /** How a task ended. */
 export type TaskOutcome =
@@ -64,6 +64,16 @@ export interface TaskRequest {
   readonly keep: boolean;
 }
 
+/** What a file of lines holds. */
+export interface RecordFacts {
+  readonly lineCount: number;
+  /** something was left out: it was more than is kept */
+  readonly truncated: boolean;
+}
+
+/** No lines. */
+export const NOTHING_RECORDED: RecordFacts = { lineCount: 0, truncated: false };
+
 /** Everything known of a task that is over. */
 export interface TaskResult {
   readonly outcome: TaskOutcome;
@@ -97,7 +107,10 @@ export interface TaskResult {
   readonly modelRequests: { readonly forwarded: number; readonly refused: number; readonly failed: number };
   /** what the agent tried to reach beside its model (absent: no VM started) */
   readonly network?: NetworkSummary;
-  readonly transcript: { readonly lineCount: number; readonly truncated: boolean };
+  /** the agent's events (`transcript.jsonl`) */
+  readonly transcript: RecordFacts;
+  /** what the agent itself printed (`raw.jsonl`) */
+  readonly raw: RecordFacts;
   /** folder that `keep` left on the host that ran the VM */
   readonly keptFolder?: string;
 }
@@ -117,7 +130,8 @@ export function lostResult(cause: string): TaskResult {
     timesMs: {},
     versions: {},
     modelRequests: { forwarded: 0, refused: 0, failed: 0 },
-    transcript: { lineCount: 0, truncated: false },
+    transcript: NOTHING_RECORDED,
+    raw: NOTHING_RECORDED,
   };
 }
 
@@ -128,7 +142,7 @@ export type TaskEvent =
   /** the image is being prepared */
   | { readonly type: "prepare"; readonly progress: ProgressEvent }
   /** the agent did something */
-  | { readonly type: "agent"; readonly event: AgentEvent }
+  | { readonly type: "agent"; readonly event: RecordedEvent }
   /** the agent wrote to its stderr */
   | { readonly type: "stderr"; readonly text: string }
   /** the guest used the model gateway */

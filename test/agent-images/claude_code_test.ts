@@ -21,14 +21,16 @@ Deno.test("Claude Code's run with one command gives its message, call, result, u
   assert.deepEqual(
     events(
       { type: "system", subtype: "init" },
+      assistant({ type: "thinking", thinking: "A clock.", signature: "x" }),
       assistant({ type: "text", text: "I will look." }),
       assistant({ type: "tool_use", id: "t1", name: "Bash", input }),
       user({ type: "tool_result", tool_use_id: "t1", content: "Sun", is_error: false }),
       { duration_ms: 1, type: "result", subtype: "success", is_error: false, result: "Done", usage: USAGE },
     ),
     [
+      { type: "reasoning", text: "A clock." },
       { type: "message", text: "I will look." },
-      { type: "tool_call", id: "t1", name: "Bash", input: "date" },
+      { type: "tool_call", id: "t1", name: "Bash", command: true, input: "date" },
       { type: "tool_result", id: "t1", output: "Sun", exitCode: 0, ok: true },
       { type: "usage", inputTokens: 330, cachedTokens: 300, outputTokens: 5 },
       { type: "done" },

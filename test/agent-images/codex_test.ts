@@ -19,6 +19,7 @@ Deno.test("a run with one command gives its message, call, result, usage and end
   const seen = events(
     { type: "thread.started", thread_id: "01a2" },
     { type: "turn.started" },
+    { type: "item.completed", item: { id: "item_r", type: "reasoning", text: "**Looking**" } },
     { type: "item.completed", item: { id: "item_0", type: "agent_message", text: "I will look." } },
     {
       type: "item.started",
@@ -31,8 +32,9 @@ Deno.test("a run with one command gives its message, call, result, usage and end
     { type: "turn.completed", usage },
   );
   assert.deepEqual(seen, [
+    { type: "reasoning", text: "**Looking**" },
     { type: "message", text: "I will look." },
-    { type: "tool_call", id: "item_1", name: "shell", input: "/bin/bash -lc 'date'" },
+    { type: "tool_call", id: "item_1", name: "shell", command: true, input: "/bin/bash -lc 'date'" },
     { type: "tool_result", id: "item_1", output: "Sun\n", exitCode: 0, ok: true },
     { type: "usage", inputTokens: 200, cachedTokens: 5, outputTokens: 40 },
     { type: "done" },
@@ -63,6 +65,16 @@ Deno.test("file changes give the paths", () => {
     type: "file_change",
     paths: ["/workspace/a", "/workspace/b"],
   }]);
+  assert.deepEqual(events({ type: "item.completed", item: { ...item, status: "failed" } }), [{
+    type: "error",
+    message: "Could not change /workspace/a, /workspace/b",
+    fatal: false,
+  }]);
+  const search = { id: "w", type: "web_search", query: "deno" };
+  assert.deepEqual(events({ type: "item.completed", item: search }).map((event) => event.type), [
+    "tool_call",
+    "tool_result",
+  ]);
 });
 
 Deno.test("only turn.failed is fatal", () => {
@@ -88,7 +100,7 @@ Deno.test("tool calls of other kinds are shown", () => {
     result: "found",
   };
   assert.deepEqual(events({ type: "item.started", item }, { type: "item.completed", item }), [
-    { type: "tool_call", id: "i", name: "search", input: '{"q":1}' },
+    { type: "tool_call", id: "i", name: "search", command: false, input: '{"q":1}' },
     { type: "tool_result", id: "i", output: "found", exitCode: null, ok: true },
   ]);
 });

@@ -67,11 +67,59 @@ Deno.test("OpenClaw's requests tell what its model said and what the tools gave,
   const input = [{ ...call, call_id: "old" }, user, said, call, result];
   assert.deepEqual(parser?.request({ input }), [
     { type: "message", text: "I look." },
-    { type: "tool_call", id: "c1", name: "exec", input: "date" },
-    { type: "tool_result", id: "c1", output: "Sun", exitCode: null, ok: true },
+    { type: "tool_call", id: "c1", name: "exec", command: true, input: "date" },
+    { type: "tool_result", id: "c1", output: "Sun", exitCode: 0, ok: true },
   ]);
   assert.deepEqual(parser?.request({ input }), []);
   for (const odd of [undefined, null, 7, { input: "text" }, { input: [null, 1, {}] }]) {
     assert.deepEqual(parser?.request(odd), []);
   }
+});
+
+Deno.test("OpenClaw's results have the exit code that it writes below a command's output, and its files are changes", () => {
+  const parser = spec.newTrafficParser?.();
+  const call = (id: string, name: string, args: unknown): unknown => ({
+    type: "function_call",
+    call_id: id,
+    name,
+    arguments: JSON.stringify(args),
+  });
+  const result = (id: string, output: string): unknown => ({
+    type: "function_call_output",
+    call_id: id,
+    output,
+  });
+  const input = [
+    { role: "user", content: "do it" },
+    { type: "reasoning", id: "rs_1", summary: [{ type: "summary_text", text: "Try it." }] },
+    call("c1", "exec", { command: "exit 7" }),
+    result("c1", "out\nerr\n\n(Command exited with code 7)"),
+    call("c2", "write", { path: "a.txt", content: "(Command exited with code 7)" }),
+    result("c2", "Successfully wrote 4 bytes to a.txt"),
+    call("c3", "read", { path: "b.txt" }),
+    result("c3", "(Command exited with code 9)"),
+  ];
+  assert.deepEqual(parser?.request({ input }), [
+    { type: "reasoning", text: "Try it." },
+    { type: "tool_call", id: "c1", name: "exec", command: true, input: "exit 7" },
+    {
+      type: "tool_result",
+      id: "c1",
+      output: "out\nerr\n\n(Command exited with code 7)",
+      exitCode: 7,
+      ok: false,
+    },
+    { type: "tool_call", id: "c2", name: "write", command: false, input: "a.txt" },
+    {
+      type: "tool_result",
+      id: "c2",
+      output: "Successfully wrote 4 bytes to a.txt",
+      exitCode: null,
+      ok: true,
+    },
+    { type: "file_change", paths: ["a.txt"] },
+    { type: "tool_call", id: "c3", name: "read", command: false, input: '{"path":"b.txt"}' },
+    { type: "tool_result", id: "c3", output: "(Command exited with code 9)", exitCode: null, ok: true },
+  ]);
+  assert.deepEqual(parser?.request({ input }), []);
 });

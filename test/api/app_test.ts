@@ -9,6 +9,7 @@ import type { TaskResult } from "../../src/session/task.ts";
 const TOKEN = "test-token";
 const KEY = "sk-secret-of-the-test";
 
+const NOW = "2026-01-01T00:00:00.000Z";
 const DONE: TaskResult = {
   outcome: "done",
   cause: "Agent completed its turn",
@@ -23,11 +24,12 @@ const DONE: TaskResult = {
   versions: {},
   modelRequests: { forwarded: 0, refused: 0, failed: 0 },
   transcript: { lineCount: 1, truncated: false },
+  raw: { lineCount: 1, truncated: false },
 };
 
 /** A runner in place of a VM: says one thing, writes three files, ends. */
 const quickRunner: TaskRunner = async (options) => {
-  options.onEvent({ type: "agent", event: { type: "message", text: options.request.prompt } });
+  options.onEvent({ type: "agent", event: { v: 1, at: NOW, type: "message", text: options.request.prompt } });
   await Deno.writeTextFile(`${options.folder}/changes.patch`, "the patch");
   await Deno.writeTextFile(`${options.folder}/transcript.jsonl`, "{}\n");
   await Deno.writeTextFile(`${options.folder}/network.jsonl`, '{"seq":1}\n');

@@ -256,13 +256,23 @@ Deno.test("printable() leaves nothing that moves the cursor or types for the use
 });
 
 Deno.test("renderEvent() shows what the agent does, with its output cut", () => {
-  const call = { type: "tool_call", id: "1", name: "shell", input: "ls" } as const;
+  const stamp = { v: 1, at: "2026-01-01T00:00:00.000Z", id: "1" } as const;
+  const call = { ...stamp, type: "tool_call", name: "shell", command: true, input: "ls" } as const;
   assert.deepEqual(renderEvent({ type: "agent", event: call }, PLAIN), ["$ ls"]);
+  const other = { ...call, name: "Write", command: false, input: "a.ts" };
+  assert.deepEqual(renderEvent({ type: "agent", event: other }, PLAIN), ["> Write a.ts"]);
   const output = Array.from({ length: 50 }, (_, at) => `line ${at}`).join("\n");
-  const result = { type: "tool_result", id: "1", output, exitCode: 7, ok: false } as const;
+  const result = {
+    ...stamp,
+    type: "tool_result",
+    output,
+    exitCode: 7,
+    ok: false,
+    durationMs: 12_000,
+  } as const;
   const lines = renderEvent({ type: "agent", event: result }, PLAIN);
   assert.equal(lines.length, 22);
-  assert.equal(lines.at(-1), "  failed with exit code 7");
+  assert.equal(lines.at(-1), "  failed with exit code 7 after 12.0 s");
 });
 
 Deno.test("renderSummary() says how often the network was denied, and where that stands", () => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { recordedEventSchema } from "../../agent-images/agent_event.ts";
 import type { ResultDocument } from "../../src/local/run_local_task.ts";
 import { assertNothingLeft, onVmHost, sandbox, shell, withFolder } from "../support/sandbox_cli.ts";
 
@@ -25,7 +26,13 @@ Deno.test("the demo ends with Codex's own message, a patch with its file, and no
       folder,
     );
     const lines = (await Deno.readTextFile(`${folder}/out/transcript.jsonl`)).trim().split("\n");
-    assert.equal((JSON.parse(lines.at(-1) ?? "") as { type: string }).type, "turn.completed");
+    const events = lines.map((line) => recordedEventSchema.parse(JSON.parse(line)));
+    assert.equal(events.at(-1)?.type, "done");
+    const call = events.find((event) => event.type === "tool_call");
+    const end = events.find((event) => event.type === "tool_result");
+    assert.deepEqual([call?.id, end?.exitCode, (end?.durationMs ?? 0) > 0], [end?.id, 0, true]);
+    const raw = (await Deno.readTextFile(`${folder}/out/raw.jsonl`)).trim().split("\n");
+    assert.equal((JSON.parse(raw.at(-1) ?? "") as { type: string }).type, "turn.completed");
   });
   await assertNothingLeft();
 });

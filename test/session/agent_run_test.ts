@@ -15,7 +15,7 @@ interface Outcome {
   readonly facts: AgentRunFacts;
   readonly events: AgentEvent[];
   readonly sent: number[];
-  readonly transcript: string;
+  readonly raw: string;
 }
 
 /** Runs an agent against a guest that exists only in the test. */
@@ -48,14 +48,14 @@ async function runWith(behaviour: Behaviour, change: Partial<AgentRunOptions> = 
     termGraceMs: 50,
     signal: new AbortController().signal,
     vmEnded: never,
-    transcriptPath: `${folder}/transcript.jsonl`,
+    rawPath: `${folder}/raw.jsonl`,
     onEvent: (event) => events.push(event),
     onStderr: () => {},
     ...change,
   });
-  const transcript = await Deno.readTextFile(`${folder}/transcript.jsonl`);
+  const raw = await Deno.readTextFile(`${folder}/raw.jsonl`);
   await Deno.remove(folder, { recursive: true });
-  return { facts, events, sent, transcript };
+  return { facts, events, sent, raw };
 }
 
 const say = (command: GuestCommand, text: string): void | Promise<void> =>
@@ -65,16 +65,16 @@ const TURN = `{"type":"item.completed","item":{"id":"1","type":"agent_message","
 {"type":"turn.completed","usage":{"input_tokens":5,"cached_input_tokens":1,"output_tokens":2}}
 `;
 
-Deno.test("runAgent() gives what a run amounts to, and its transcript", async () => {
-  const { facts, events, transcript } = await runWith(async (command) => {
+Deno.test("runAgent() gives what a run amounts to, and its raw lines", async () => {
+  const { facts, events, raw } = await runWith(async (command) => {
     for (const piece of [TURN.slice(0, 30), TURN.slice(30, 100), TURN.slice(100)]) await say(command, piece);
     return EXIT_0;
   });
   assert.deepEqual(facts.end, { kind: "exited", exit: EXIT_0 });
-  assert.deepEqual([facts.sawDone, facts.finalMessage, facts.lineCount], [true, "hello", 2]);
+  assert.deepEqual([facts.sawDone, facts.finalMessage, facts.raw.lineCount], [true, "hello", 2]);
   assert.deepEqual(facts.usage, { inputTokens: 5, cachedTokens: 1, outputTokens: 2 });
   assert.deepEqual(events.map((event) => event.type), ["message", "usage", "done"]);
-  assert.equal(transcript, TURN);
+  assert.equal(raw, TURN);
 });
 
 Deno.test("runAgent() runs the command as the user agent in the workspace, with the placeholder for a key", async () => {
@@ -127,7 +127,7 @@ Deno.test("runAgent() survives an agent that prints one line without end", async
     await say(command, `\n${TURN}`);
     return EXIT_0;
   });
-  assert.deepEqual([facts.sawDone, facts.transcriptTruncated], [true, true]);
+  assert.deepEqual([facts.sawDone, facts.raw.truncated], [true, true]);
 });
 
 Deno.test("runAgent() keeps the first fatal error", async () => {

@@ -14,8 +14,7 @@ function facts(change: Partial<AgentRunFacts>): AgentRunFacts {
     finalMessage: "ok",
     usage: null,
     stderrTail: "",
-    lineCount: 1,
-    transcriptTruncated: false,
+    raw: { lineCount: 1, truncated: false },
     ...change,
   };
 }

@@ -9,6 +9,7 @@ import { bodyLimit } from "hono/body-limit";
 import { problemResponse } from "../errors.ts";
 import { eventStream } from "../event_stream.ts";
 import { credentialsSchema, submissionSchema } from "../schemas.ts";
+import type { TaskFileKind } from "../client.ts";
 import type { TaskService } from "../task_service.ts";
 
 const MAX_SUBMISSION_BYTES = 4 * 1024 * 1024;
@@ -17,8 +18,9 @@ const CONTENT_TYPES = {
   patch: "text/x-diff",
   workspace: "application/x-tar",
   transcript: "application/jsonl",
+  raw: "text/plain; charset=utf-8",
   network: "application/jsonl",
-} as const;
+} as const satisfies Record<TaskFileKind, string>;
 
 function lastEventId(context: Context): number {
   const id = Number(context.req.header("last-event-id") ?? 0);
@@ -57,11 +59,11 @@ export function taskRoutes(service: TaskService): Hono {
     if (result !== null) return context.json(result);
     return problemResponse({ status: 409, code: "conflict", detail: "Task is not over yet" });
   });
-  for (const kind of ["patch", "workspace", "transcript", "network"] as const) {
+  for (const [kind, contentType] of Object.entries(CONTENT_TYPES) as [TaskFileKind, string][]) {
     routes.get(`/:id/${kind}`, async (context) => {
       const file = await Deno.open(await service.file(context.req.param("id"), kind));
       const { size } = await file.stat();
-      const headers = { "content-type": CONTENT_TYPES[kind], "content-length": String(size) };
+      const headers = { "content-type": contentType, "content-length": String(size) };
       return new Response(file.readable, { headers });
     });
   }

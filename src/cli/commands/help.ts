@@ -31,7 +31,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
     AGENT is codex, claude-code or openclaw. The key of the model's API is read from the agent's variable
     (sandbox agents names it), else the login of its own client is used; neither ever enters the VM.
     A sandbox.toml in the folder takes away from what is allowed: [network] with mode, allow, profiles, deny.
-    Results: result.json, changes.patch, workspace.tar, transcript.jsonl, network.jsonl.
+    Results: result.json, changes.patch, workspace.tar, transcript.jsonl (see sandbox help events), raw.jsonl, network.jsonl.
 
   sandbox agents [--json]              the agents that there are, with versions and what they need
   sandbox images list [--json]         the images that were built, with versions, sizes and ages
@@ -56,13 +56,20 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox host exec -- CMD …           run a command in it
   sandbox doctor [--json] [--install]  what works here, what is missing, what would fix it
   sandbox help                         this text
+  sandbox help events [--json]         what the lines of transcript.jsonl mean (as a JSON Schema)
 
 Exit codes: 0 done, 1 agent failed, 2 bad usage, 3 boot or host failed, 4 time limit reached, 5 budget used up,
 130 interrupted.
 Environment: PADDOCK_HOST (native, emulated, auto), PADDOCK_CACHE, PADDOCK_STATE, NO_COLOR.`;
 
-/** Prints the help. */
-export function help(): Promise<number> {
-  console.log(HELP);
-  return Promise.resolve(0);
+/** Prints the help, or what the lines of a transcript mean. */
+export async function help(args: readonly string[]): Promise<number> {
+  const [topic, ...rest] = args;
+  if (topic !== "events") {
+    console.log(HELP);
+    return 0;
+  }
+  const { eventHelp, eventSchemaText } = await import("../../local/event_help.ts");
+  console.log(rest.includes("--json") ? eventSchemaText() : eventHelp());
+  return 0;
 }
