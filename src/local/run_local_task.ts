@@ -5,7 +5,6 @@
  * @module
  */
 
-import { join } from "node:path";
 import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import type { PriceTable } from "../../agent-images/model_price.ts";
 import { startModelServer } from "../../test/support/model_server/model_server.ts";
@@ -23,18 +22,17 @@ import { checkWorkspaceFolder, packWorkspace } from "./pack_workspace.ts";
 import { DEMO_KEY, type ModelAccess, openModelAccess } from "./model_access.ts";
 import { readPrices } from "./price_file.ts";
 import { networkRequest } from "./project_egress.ts";
+import { checkResultPlaces, type ResultPlaces, writeResults } from "./result_files.ts";
 
 /** How long a cancelled task may take to be gone, in `ms`. */
 const CANCEL_LIMIT_MS = 20_000;
 
 /** What the user wants. */
-export interface LocalTaskOptions {
+export interface LocalTaskOptions extends ResultPlaces {
   readonly agent: string;
   readonly prompt: string;
   /** folder to give the agent (default: an empty workspace) */
   readonly repo?: string | undefined;
-  /** folder for the results (default: a new one in the current folder) */
-  readonly out?: string | undefined;
   readonly model?: string | undefined;
   readonly memoryMib?: number | undefined;
   readonly cpus?: number | undefined;
@@ -62,7 +60,7 @@ export interface LocalTaskOptions {
 /** What came of it. */
 export interface LocalTaskResult {
   readonly result: TaskResult;
-  /** folder that the files are in */
+  /** folder that the files are in (empty: there is none) */
   readonly outFolder: string;
 }
 
@@ -87,15 +85,6 @@ function checkBudget(request: Parameters<typeof taskBudget>[0], spec: AgentSpec)
   }
 }
 
-/** Finds out before the work that the results will have no place to go. */
-async function checkOutFolder(path: string | undefined): Promise<void> {
-  if (path === undefined) return;
-  const info = await Deno.stat(path).catch(() => undefined);
-  if (info !== undefined && !info.isDirectory) {
-    throw new LocalError("usage", `--out "${path}" is not a folder`);
-  }
-}
-
 function toStream(chunks: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
   return ReadableStream.from(chunks) as ReadableStream<Uint8Array>;
 }
@@ -112,7 +101,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   const network = await networkRequest(options.network, options.repo);
   const prices = await readPrices(options.pricesFile);
   checkBudget({ ...options, prices }, spec);
-  await checkOutFolder(options.out);
+  await checkResultPlaces(options);
 
   const { alpineRootfs, onProgress, signal } = options;
   await using host = await openLocalHost({ spec, alpineRootfs, onProgress, signal });
@@ -149,8 +138,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
     ...result,
     timesMs,
   };
-  const outFolder = options.out ?? `paddock-result-${id}`;
-  await writeResults(host, { id, outFolder, document });
+  const { outFolder } = await writeResults(host.client, { ...options, id, document });
   return { result: document, outFolder };
 }
 
@@ -208,19 +196,4 @@ async function followTask(
 function abortAtEnd(): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
   return { signal: controller.signal, [Symbol.dispose]: () => controller.abort() };
-}
-
-async function writeResults(
-  host: LocalHost,
-  options: { readonly id: string; readonly outFolder: string; readonly document: ResultDocument },
-): Promise<void> {
-  const { id, outFolder, document } = options;
-  await Deno.mkdir(outFolder, { recursive: true });
-  await Deno.writeTextFile(join(outFolder, "result.json"), `${JSON.stringify(document, null, 2)}\n`);
-  await host.client.download(id, "patch", join(outFolder, "changes.patch"));
-  await host.client.download(id, "transcript", join(outFolder, "transcript.jsonl"));
-  await host.client.download(id, "raw", join(outFolder, "raw.jsonl"));
-  await host.client.download(id, "network", join(outFolder, "network.jsonl"));
-  // The largest last: the server keeps a task for some time after it was asked for something of it.
-  await host.client.download(id, "workspace", join(outFolder, "workspace.tar"));
 }

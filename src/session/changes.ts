@@ -13,6 +13,7 @@ import {
   GitHistory,
   type VersionedFile,
 } from "./git_history.ts";
+import { writeChangedFiles } from "./changed_files.ts";
 import { byteStringToText, stringBytes } from "./tar_reader.ts";
 import { TarFileWriter } from "./tar_writer.ts";
 import {
@@ -44,6 +45,8 @@ export interface ChangesOptions {
   readonly patchPath: string;
   /** file to make */
   readonly workspaceTarPath: string;
+  /** file to make: an archive of the added and changed files only */
+  readonly filesTarPath: string;
 }
 
 /** What changed. */
@@ -188,6 +191,7 @@ export async function collectChanges(options: ChangesOptions): Promise<Changes> 
   const all = comparePaths(before, after);
   if (all.length === 0) {
     await Deno.writeFile(options.patchPath, new Uint8Array(), { mode: 0o600 });
+    await writeChangedFiles(nothing(), new Map(), options.filesTarPath);
     return { paths: [], ignoredCount: 0, refusedCount: after.refusedCount };
   }
 
@@ -204,6 +208,7 @@ export async function collectChanges(options: ChangesOptions): Promise<Changes> 
     await send(commitCommands("after", now));
   });
   await history.writePatch(options.patchPath);
+  await writeChangedFiles(open(options.afterTar), pick(after, changed), options.filesTarPath);
   const paths = changed.map(({ path, kind }) => ({ path: byteStringToText(path) ?? path, kind }));
   return { paths, ignoredCount: ignored.size, refusedCount: after.refusedCount };
 }

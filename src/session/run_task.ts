@@ -16,6 +16,7 @@ import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import { type Changes, collectChanges } from "./changes.ts";
+import { withoutControls } from "./text_tail.ts";
 import { EventRecorder } from "./event_recorder.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
@@ -44,6 +45,8 @@ export const TASK_FILES = {
   workspace: "workspace.tar",
   transcript: "transcript.jsonl",
   raw: "raw.jsonl",
+  files: "files.tar",
+  console: "console.log",
   network: "network.jsonl",
 } as const;
 
@@ -108,6 +111,7 @@ class TaskRun {
         signal: options.signal,
       }));
     await using session = await this.#createSession(this.#image);
+    await using _ = { [Symbol.asyncDispose]: () => this.#saveConsole(session) };
     this.#bootMs = session.bootMs;
     await this.#timed("upload", () => this.#putWorkspace(session));
     this.#facts = await this.#timed("agent", () => this.#runAgent(session));
@@ -229,7 +233,14 @@ class TaskRun {
       tempFolder,
       patchPath: join(folder, TASK_FILES.patch),
       workspaceTarPath: join(folder, TASK_FILES.workspace),
+      filesTarPath: join(folder, TASK_FILES.files),
     });
+  }
+
+  /** Whatever became of the run, the end of what the guest's kernel said is in its results. */
+  async #saveConsole(session: Session): Promise<void> {
+    const path = join(this.#options.folder, TASK_FILES.console);
+    await Deno.writeTextFile(path, withoutControls(session.consoleText), { mode: 0o600 });
   }
 
   /** Keeps what shows how the VM was; its memory is gone, its disk is whole. */

@@ -4,6 +4,12 @@
  * @module
  */
 
+/** A text without control characters other than tabs and line feeds. */
+export function withoutControls(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "");
+}
+
 /** The last part of a stream of bytes, as text. */
 export class TextTail {
   readonly #maxLength: number;
@@ -28,7 +34,6 @@ export class TextTail {
   /** The last lines, without control characters other than tabs. */
   lastLines(count: number): string {
     const lines = this.#text.split(/\r?\n/).filter((line) => line.trim() !== "");
-    // deno-lint-ignore no-control-regex
-    return lines.slice(-count).join("\n").replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "");
+    return withoutControls(lines.slice(-count).join("\n"));
   }
 }

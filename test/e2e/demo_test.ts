@@ -5,7 +5,15 @@ import { assertNothingLeft, onVmHost, sandbox, shell, withFolder } from "../supp
 
 Deno.test("the demo ends with Codex's own message, a patch with its file, and nothing left", async () => {
   await withFolder(async (folder) => {
-    const { code, stdout, stderr } = await sandbox(["run", "codex", "--demo", "--out", `${folder}/out`]);
+    const { code, stdout, stderr } = await sandbox([
+      "run",
+      "codex",
+      "--demo",
+      "--out",
+      `${folder}/out`,
+      "--bundle",
+      `${folder}/b.tar`,
+    ]);
     assert.equal(code, 0, stdout + stderr);
     assert.match(stdout, /Done: I wrote hello\.txt/);
     assert.match(stdout, /A hello\.txt/);
@@ -33,6 +41,10 @@ Deno.test("the demo ends with Codex's own message, a patch with its file, and no
     assert.deepEqual([call?.id, end?.exitCode, (end?.durationMs ?? 0) > 0], [end?.id, 0, true]);
     const raw = (await Deno.readTextFile(`${folder}/out/raw.jsonl`)).trim().split("\n");
     assert.equal((JSON.parse(raw.at(-1) ?? "") as { type: string }).type, "turn.completed");
+    const listed = await shell("diff out/files/hello.txt applied/hello.txt; tar -tf b.tar", folder);
+    const names =
+      "result.json changes.patch files/hello.txt transcript.jsonl raw.jsonl network.jsonl console.log";
+    assert.equal(listed.trim().split("\n").join(" "), names);
   });
   await assertNothingLeft();
 });

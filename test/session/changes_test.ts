@@ -32,6 +32,7 @@ async function compare(before: string, after: string): Promise<Trees> {
     tempFolder: `${root}/temp`,
     patchPath: `${root}/changes.patch`,
     workspaceTarPath: `${root}/workspace.tar`,
+    filesTarPath: `${root}/files.tar`,
   });
   return { root, changes, patch: await Deno.readTextFile(`${root}/changes.patch`) };
 }
@@ -127,4 +128,20 @@ Deno.test("isSafeToHandOut() passes only data of a repository's folder", () => {
 
 Deno.test("quotePath() leaves no byte that ends or escapes a fast-import path", () => {
   assert.equal(quotePath('a"b\\c\nd\xe9'), '"a\\042b\\134c\\012d\\351"');
+});
+
+Deno.test("collectChanges() puts what was added or changed, and nothing else, into an archive", async () => {
+  const { root } = await compare(
+    "echo a > same; echo b > change; echo c > gone; printf 'skip\\n' > .gitignore",
+    "echo B > change; rm gone; echo n > new; ln new hard; ln same also; ln -s new link; echo s > skip; chmod +x new",
+  );
+  await run("mkdir files; tar -C files -xf files.tar", root);
+  assert.equal(
+    await run(
+      "cd files; find . ! -type d -printf '%P %y %m\\n' | sort; cat change hard also; readlink link",
+      root,
+    ),
+    "also f 644\nchange f 644\nhard f 755\nlink l 777\nnew f 755\nB\nn\na\nnew\n",
+  );
+  await Deno.remove(root, { recursive: true });
 });

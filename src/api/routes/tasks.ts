@@ -19,6 +19,8 @@ const CONTENT_TYPES = {
   workspace: "application/x-tar",
   transcript: "application/jsonl",
   raw: "text/plain; charset=utf-8",
+  files: "application/x-tar",
+  console: "text/plain; charset=utf-8",
   network: "application/jsonl",
 } as const satisfies Record<TaskFileKind, string>;
 

@@ -10,6 +10,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox run AGENT PROMPT [options]   run an agent on a task in a fresh VM
       --repo DIR               folder to copy in as /workspace (a git repository: tracked and new files)
       --out DIR                folder for the results (default paddock-result-ID in the current folder)
+      --bundle FILE.tar        one archive with the results (without --out, in place of the folder)
       --model NAME             model to use (default: the agent's own)
       --memory SIZE            guest memory, 512M or 4G (default: the agent's own)
       --cpus N                 number of virtual CPUs (default 1)
@@ -31,7 +32,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
     AGENT is codex, claude-code or openclaw. The key of the model's API is read from the agent's variable
     (sandbox agents names it), else the login of its own client is used; neither ever enters the VM.
     A sandbox.toml in the folder takes away from what is allowed: [network] with mode, allow, profiles, deny.
-    Results: result.json, changes.patch, workspace.tar, transcript.jsonl (see sandbox help events), raw.jsonl, network.jsonl.
+    Results: result.json, changes.patch, files/, transcript.jsonl (see sandbox help events), raw.jsonl, network.jsonl,
+    console.log, workspace.tar.
 
   sandbox agents [--json]              the agents that there are, with versions and what they need
   sandbox images list [--json]         the images that were built, with versions, sizes and ages

@@ -22,6 +22,7 @@ const DEMO_PROMPT = "Write a greeting to hello.txt and show it.";
 const OPTIONS = {
   repo: { type: "string" },
   out: { type: "string" },
+  bundle: { type: "string" },
   model: { type: "string" },
   memory: { type: "string" },
   cpus: { type: "string" },
@@ -81,6 +82,7 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
     prompt,
     repo: values.repo,
     out: values.out,
+    bundle: values.bundle,
     model: values.model,
     memoryMib: optional(values.memory, (text) => parseSizeMib("--memory", text)),
     cpus: optional(values.cpus, (text) => parseCount("--cpus", text)),
@@ -138,6 +140,7 @@ export async function run(args: readonly string[]): Promise<number> {
     });
     if (!json) { for (const line of renderSummary(result, { outFolder, style })) print(line); }
     else if (outFolder !== "") progress.line(`Results are in ${outFolder}/`);
+    if (task.bundle !== undefined) progress.line(`All of them are in ${task.bundle}`);
     return exitCodeFor(result.outcome);
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;
