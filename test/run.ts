@@ -24,6 +24,7 @@ const TEST_TOOLS = [
   { tool: "qemu-img", debianPackage: "qemu-utils" },
   { tool: "script", debianPackage: "bsdutils" },
   { tool: "iasl", debianPackage: "acpica-tools" },
+  { tool: "ping", debianPackage: "iputils-ping" },
 ] as const;
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));

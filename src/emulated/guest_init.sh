@@ -19,6 +19,8 @@ ip link set lo up
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2
+# For guests in mode nat
+echo 1 > /proc/sys/net/ipv4/ip_forward
 # QEMU's name server, which asks the outer host's
 echo nameserver 10.0.2.3 > /etc/resolv.conf
 chmod 666 /dev/kvm

@@ -6,7 +6,9 @@
  */
 
 import { spawnHostCommand, toolEnv } from "./host_command.ts";
+import type { EgressMode } from "./egress_policy.ts";
 import { LineSplitter } from "./line_splitter.ts";
+import { addressRefusal } from "./public_address.ts";
 import type { NetworkDecision } from "./network_decision.ts";
 import { LINK } from "./ruleset.ts";
 import type { SessionNetwork } from "./session_network.ts";
@@ -44,41 +46,62 @@ const PROTOCOL_NAMES: Readonly<Record<string, string>> = {
   "132": "sctp",
 };
 
-/** One target that was turned away. */
+/** One target that was turned away, or let out in mode nat. */
 export interface DeniedTarget {
+  /** whether it was let out */
+  readonly isAllowed: boolean;
   readonly address: string;
   readonly protocol: string;
   readonly port: number | null;
   readonly packets: number;
 }
 
+/** Where an address is not known. */
+const ANY_ADDRESS = "0.0.0.0";
+
 /** The elements of the filter's sets in what `nft -j` prints. */
 export function parseDeniedTargets(text: string): DeniedTarget[] {
   interface Element {
     readonly elem?: {
-      readonly val?: { readonly concat?: readonly unknown[] };
+      readonly val?: string | number | { readonly concat?: readonly unknown[] };
       readonly counter?: { packets?: number };
     };
   }
-  const { nftables = [] } = JSON.parse(text) as { nftables?: { set?: { elem?: Element[] } }[] };
-  return nftables.flatMap((entry) => entry.set?.elem ?? []).flatMap(({ elem }) => {
-    const [address, protocol, port] = elem?.val?.concat ?? [];
-    if (typeof address !== "string") return [];
-    return [{
-      address,
-      protocol: PROTOCOL_NAMES[String(protocol)] ?? String(protocol),
-      port: typeof port === "number" ? port : null,
-      packets: elem?.counter?.packets ?? 1,
-    }];
-  });
+  interface Entry {
+    readonly set?: { readonly name?: string; readonly elem?: readonly Element[] };
+  }
+  const { nftables = [] } = JSON.parse(text) as { nftables?: Entry[] };
+  return nftables.flatMap(({ set = {} }) =>
+    (set.elem ?? []).flatMap(({ elem }) => {
+      const { name = "" } = set;
+      // Of what there was no room to remember, only the protocol is known.
+      const value = elem?.val;
+      const concat = typeof value === "object" ? value.concat ?? [] : [ANY_ADDRESS, value];
+      const [address, protocol, port] = concat;
+      if (typeof address !== "string" || elem?.counter === undefined) return [];
+      return [{
+        isAllowed: name === "connections" || name === "pings",
+        address,
+        protocol: PROTOCOL_NAMES[String(protocol)] ?? String(protocol),
+        port: typeof port === "number" ? port : null,
+        packets: elem.counter.packets ?? 1,
+      }];
+    })
+  );
 }
 
-function reasonFor({ address, protocol, port }: DeniedTarget): string {
+function reasonFor({ address, protocol, port }: DeniedTarget, mode: EgressMode): string {
+  if (address === ANY_ADDRESS) return "too many different targets in a short time";
   const name = /^[0-9]+$/.test(protocol) ? `IP protocol ${protocol}` : protocol.toUpperCase();
   if (address === LINK.hostAddr && port === LINK.dnsPort && protocol === "udp") {
     return "DNS: too many queries, or there are no names in mode none";
   }
   if (address === LINK.hostAddr) return `${name}: nothing of the sandbox is there`;
+  if (mode === "nat") {
+    return addressRefusal(address) === undefined
+      ? `${name}: the host's own address, or a protocol that is not let out`
+      : `${name} to an inner address: ${addressRefusal(address)}`;
+  }
   if (protocol === "tcp") return "TCP to an address; only allowed names can be reached";
   if (protocol === "udp") {
     return `UDP${port === 443 ? " (QUIC)" : port === 53 ? " (DNS)" : ""} does not leave the sandbox`;
@@ -86,14 +109,10 @@ function reasonFor({ address, protocol, port }: DeniedTarget): string {
   return `${name} does not leave the sandbox`;
 }
 
-function toDecision(target: DeniedTarget): NetworkDecision {
-  return {
-    action: "denied",
-    protocol: "ip",
-    host: target.address,
-    port: target.port,
-    reason: reasonFor(target),
-  };
+function toDecision(target: DeniedTarget, mode: EgressMode): NetworkDecision {
+  const { address: host, isAllowed, port, protocol } = target;
+  if (!isAllowed) return { action: "denied", protocol: "ip", host, port, reason: reasonFor(target, mode) };
+  return { action: "allowed", protocol: "ip", host, port, reason: protocol.toUpperCase() };
 }
 
 /** Watches the filter of a session. */
@@ -102,6 +121,7 @@ export class DeniedPackets implements AsyncDisposable {
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #stdout: ReadableStreamDefaultReader<Uint8Array>;
   readonly #splitter = new LineSplitter(MAX_LINE_BYTES, "throw");
+  readonly #mode: EgressMode;
   readonly #onDenied: (decision: NetworkDecision, packets: number) => void;
   readonly #packets = new Map<string, number>();
   readonly #timer: ReturnType<typeof setInterval>;
@@ -109,7 +129,12 @@ export class DeniedPackets implements AsyncDisposable {
   #lines: string[] = [];
 
   /** `onDenied` is told of each target, and of how many packets it was since the last time. */
-  constructor(network: SessionNetwork, onDenied: (decision: NetworkDecision, packets: number) => void) {
+  constructor(
+    network: SessionNetwork,
+    mode: EgressMode,
+    onDenied: (decision: NetworkDecision, packets: number) => void,
+  ) {
+    this.#mode = mode;
     this.#onDenied = onDenied;
     this.#child = spawnHostCommand([...network.enter, "sh", "-c", WATCH_SCRIPT], {
       env: toolEnv(),
@@ -156,10 +181,12 @@ export class DeniedPackets implements AsyncDisposable {
     const line = await this.#readLine();
     if (line === "") return;
     for (const target of parseDeniedTargets(line)) {
-      const key = `${target.address} ${target.protocol} ${target.port}`;
-      const isNew = target.packets - (this.#packets.get(key) ?? 0);
+      const key = `${target.isAllowed} ${target.address} ${target.protocol} ${target.port}`;
+      const before = this.#packets.get(key) ?? 0;
+      // Fewer than before: it was forgotten meanwhile, and seen anew.
+      const isNew = target.packets < before ? target.packets : target.packets - before;
       this.#packets.set(key, target.packets);
-      if (isNew > 0) this.#onDenied(toDecision(target), isNew);
+      if (isNew > 0) this.#onDenied(toDecision(target, this.#mode), isNew);
     }
   }
 

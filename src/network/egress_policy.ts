@@ -9,8 +9,11 @@ import { createHash } from "node:crypto";
 import { type EgressRule, EgressRuleError, matchesName, parseEgressRule } from "./egress_rule.ts";
 import { LINK } from "./ruleset.ts";
 
-/** How a guest is connected: not at all but to its model, or through the proxy. */
-export const EGRESS_MODES = ["none", "proxy"] as const;
+/**
+ * How a guest is connected, from the narrowest: not at all but to its model, through the proxy to allowed names, or to all
+ * public addresses.
+ */
+export const EGRESS_MODES = ["none", "proxy", "nat"] as const;
 export type EgressMode = typeof EGRESS_MODES[number];
 
 /** Rules that go together under a name. */
@@ -97,6 +100,10 @@ function isDenied(rule: EgressRule, name: string, port: number | undefined): boo
   return matchesName(rule, name) && (rule.port === undefined || rule.port === port);
 }
 
+function narrower(one: EgressMode, other: EgressMode): EgressMode {
+  return EGRESS_MODES[Math.min(EGRESS_MODES.indexOf(one), EGRESS_MODES.indexOf(other))] ?? "none";
+}
+
 /** The rules in one order and without repetitions: equal lists, however written, come out equal. */
 function canonical(rules: readonly EgressRule[]): string[] {
   const lines = rules.map(({ isWildcard, name, port }) => `${isWildcard ? "*." : ""}${name}:${port ?? "*"}`);
@@ -118,7 +125,12 @@ export class EgressPolicy {
   /** @throws {EgressRuleError} for a rule or a profile that cannot be understood */
   constructor(request: EgressRequest) {
     const { project } = request;
-    this.mode = project?.mode === "none" ? "none" : request.mode;
+    this.mode = narrower(request.mode, project?.mode ?? request.mode);
+    if (this.mode === "nat" && (project?.allow ?? project?.deny) !== undefined) {
+      throw new EgressRuleError(
+        `Cannot use mode nat, which knows no names, with the rules of ${project?.source}: use --network proxy`,
+      );
+    }
     this.#allow = parseRules([...request.allow, ...request.profiles.flatMap(profileRules)]);
     this.#only = project?.allow === undefined ? undefined : parseRules(project.allow);
     this.#deny = parseRules(project?.deny ?? []);
@@ -140,7 +152,7 @@ export class EgressPolicy {
     this.digest = createHash("sha256").update(JSON.stringify(form)).digest("hex");
   }
 
-  /** whether anything but the model can be reached */
+  /** whether names can be reached through the proxy */
   get isOpen(): boolean {
     return this.mode === "proxy" && this.#allow.length > 0;
   }

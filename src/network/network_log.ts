@@ -61,7 +61,11 @@ export class NetworkLog {
     this.#counts[decision.action] += count;
     this.#tell(decision);
     if (decision.action === "allowed") {
-      return this.#pass(() => this.#journal.append({ type: "decision", decision }));
+      return this.#pass(() =>
+        this.#journal.append(
+          count === 1 ? { type: "decision", decision } : { type: "repeated", decision, count },
+        )
+      );
     }
     const key = keyOf(decision);
     const known = this.#repeated.get(key);

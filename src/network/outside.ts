@@ -63,7 +63,12 @@ async function within<T>(
   }
 }
 
-async function checkedAddresses(outside: Outside, name: string): Promise<readonly string[]> {
+/**
+ * The addresses of a name, all of them out in the world.
+ *
+ * @throws {OutsideError} when one of them is not, or there are none
+ */
+export async function checkedAddresses(outside: Outside, name: string): Promise<readonly string[]> {
   let found: readonly string[] | undefined;
   try {
     found = await within(outside.resolve(name), RESOLVE_LIMIT_MS, () => {});

@@ -25,6 +25,9 @@ const REFUSED_V4: readonly (readonly [string, number, string])[] = [
   ["240.0.0.0", 4, "reserved"],
 ];
 
+/** The IPv4 blocks that are refused, in CIDR form. */
+export const REFUSED_V4_BLOCKS: readonly string[] = REFUSED_V4.map(([block, length]) => `${block}/${length}`);
+
 /** Blocks within 2000::/3 that are refused; all outside it is: loopback, ULA, link-local, mapped, multicast. */
 const REFUSED_V6: readonly (readonly [string, number, string])[] = [
   ["2001::", 23, "protocol assignments"],

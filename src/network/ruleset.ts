@@ -19,6 +19,9 @@ export const LINK = {
   proxyPort: 3128,
 } as const;
 
+/** Targets that the filter remembers for a while in mode nat, in seconds: what is told of already can be forgotten. */
+const CONNECTION_MEMORY_S = 300;
+const MAX_CONNECTION_TARGETS = 4096;
 /** Targets that the filter remembers: a guest that scans the world fills no more than this of the kernel's memory. */
 const MAX_DENIED_TARGETS = 1024;
 /** Each query costs the host a process. */
@@ -29,6 +32,62 @@ export interface LinkServices {
   readonly tcpPorts: readonly number[];
   /** the name server */
   readonly hasDns: boolean;
+  /** the rest of the world, but for what is refused (default: nothing of it) */
+  readonly nat?: {
+    /** interface that leads out */
+    readonly interfaceName: string;
+    /** IPv4 blocks and addresses that may not be reached */
+    readonly refused: readonly string[];
+  };
+}
+
+/** What a guest may send out in mode nat, and what is remembered of it. */
+function natRules({ interfaceName, refused }: NonNullable<LinkServices["nat"]>): {
+  readonly sets: string;
+  readonly fromGuest: string;
+  readonly forward: string;
+} {
+  const { tap, guestAddr } = LINK;
+  const memory = `size ${MAX_CONNECTION_TARGETS}
+    flags dynamic,timeout
+    timeout ${CONNECTION_MEMORY_S}s`;
+  return {
+    sets: `
+  set refused {
+    type ipv4_addr
+    flags interval
+    auto-merge
+    elements = { ${refused.join(", ")} }
+  }
+  set connections {
+    type ipv4_addr . inet_proto . inet_service
+    ${memory}
+  }
+  set pings {
+    type ipv4_addr . inet_proto
+    ${memory}
+  }
+  set overflow {
+    type inet_proto
+    size 16
+    flags dynamic
+  }`,
+    fromGuest: `
+    ip saddr ${guestAddr} ip daddr != @refused meta l4proto { tcp, udp } accept
+    ip saddr ${guestAddr} ip daddr != @refused icmp type echo-request accept`,
+    // A target that there is no room to remember is refused, so that none goes unseen.
+    forward: `
+    iifname "${tap}" oifname "${interfaceName}" ct state established,related accept
+    iifname "${interfaceName}" oifname "${tap}" ct state established,related accept
+    iifname "${tap}" oifname "${interfaceName}" meta l4proto { tcp, udp } add @connections { ip daddr . meta l4proto . th dport counter } accept
+    iifname "${tap}" oifname "${interfaceName}" meta l4proto icmp add @pings { ip daddr . meta l4proto counter } accept
+    iifname "${tap}" add @overflow { meta l4proto counter }
+    iifname "${tap}" reject with icmpx type admin-prohibited
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    oifname "${interfaceName}" masquerade`,
+  };
 }
 
 /** The nftables ruleset of a session's namespace. */
@@ -37,6 +96,9 @@ export function linkRuleset(services: LinkServices): string {
   const fromGuest = `ip saddr ${guestAddr} ip daddr ${hostAddr}`;
   const dns = `
     ${fromGuest} udp dport ${dnsPort} limit rate ${MAX_QUERIES_PER_SECOND}/second burst ${MAX_QUERIES_PER_SECOND} packets accept`;
+  const nat = services.nat === undefined ? undefined : natRules(services.nat);
+  const others = nat === undefined ? "" : `iifname "${services.nat?.interfaceName}" accept
+    `;
   // Before routing, since the kernel drops what is not for this host without a word after it.
   return `table inet paddock {
   set denied_ports {
@@ -48,12 +110,12 @@ export function linkRuleset(services: LinkServices): string {
     type ipv4_addr . inet_proto
     size ${MAX_DENIED_TARGETS}
     flags dynamic
-  }
+  }${nat?.sets ?? ""}
   chain from_guest {
     type filter hook prerouting priority -300; policy drop;
-    iifname != "${tap}" drop
+    ${others}iifname != "${tap}" drop
     ${fromGuest} tcp dport { ${services.tcpPorts.join(", ")} } accept${services.hasDns ? dns : ""}
-    ${fromGuest} icmp type echo-request accept
+    ${fromGuest} icmp type echo-request accept${nat?.fromGuest ?? ""}
     meta l4proto { tcp, udp } add @denied_ports { ip daddr . meta l4proto . th dport counter }
     meta l4proto != { tcp, udp } add @denied_protocols { ip daddr . meta l4proto counter }
     meta l4proto tcp reject with tcp reset
@@ -64,7 +126,7 @@ export function linkRuleset(services: LinkServices): string {
     iifname "${tap}" ip daddr ${hostAddr} accept
   }
   chain forward {
-    type filter hook forward priority 0; policy drop;
+    type filter hook forward priority 0; policy drop;${nat?.forward ?? ""}
   }
 }
 `;

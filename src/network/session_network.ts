@@ -7,6 +7,7 @@
  */
 
 import { HostCommandError, runHostCommand, spawnHostCommand, toolEnv } from "./host_command.ts";
+import { createNatLink, removeNatLink } from "./nat_link.ts";
 import { LINK, linkRuleset, type LinkServices } from "./ruleset.ts";
 
 /** Most connections of one guest to one relay: each costs the host a process and a socket. */
@@ -55,6 +56,7 @@ export async function createNetwork(
   const enter = ["ip", "netns", "exec", namespace];
   await runHostCommand(["ip", "netns", "add", namespace]);
   await runHostCommand([...enter, "sh", "-e"], { stdin: setupScript(cpus, services) });
+  if (services.nat !== undefined) await createNatLink(namespace);
   return { namespace, enter };
 }
 
@@ -111,6 +113,7 @@ export async function removeNetwork(namespace: string): Promise<void> {
     throw error;
   }
   await killProcesses(namespace);
+  await removeNatLink(namespace);
   await runHostCommand(["ip", "netns", "del", namespace], { okCodes: [0, 1] });
 }
 

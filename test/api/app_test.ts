@@ -216,7 +216,7 @@ Deno.test("a submission that does not fit is refused with the reason", async () 
       [{ ...SUBMISSION, modelUrl: "file:///etc/passwd" }, /modelUrl/],
       [{ ...SUBMISSION, apiKey: "a\r\nx-evil: 1" }, /apiKey/],
       [{ ...SUBMISSION, uploadId: "../../x" }, /uploadId/],
-      [{ ...SUBMISSION, network: { mode: "nat" } }, /network\.mode/],
+      [{ ...SUBMISSION, network: { mode: "all" } }, /network\.mode/],
       [{ ...SUBMISSION, network: { allow: ["10.0.0.1"] } }, /addresses cannot be allowed, only names/],
       [{ ...SUBMISSION, network: { profiles: ["all"] } }, /no network profile "all"/],
       [{ ...SUBMISSION, network: { project: { source: "f", deny: ["*"] } } }, /Cannot use rule "\*"/],

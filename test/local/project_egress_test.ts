@@ -59,7 +59,7 @@ Deno.test("a file that cannot be understood is one line of bad usage", () => {
     ['network = "all"', /network must be a table/],
     ["[[network]]", /network must be a table/],
     ['[network]\nalow = ["a.example.com"]', /network\.alow is not known/],
-    ['[network]\nmode = "nat"', /network\.mode must be none or proxy/],
+    ['[network]\nmode = "all"', /network\.mode must be none or proxy or nat/],
     ['[network]\nallow = "a.example.com"', /network\.allow must be a list of strings/],
     ["[network]\ndeny = [1]", /network\.deny must be a list of strings/],
   ];

@@ -28,11 +28,21 @@ Deno.test("parseDeniedTargets() reads what nft prints, and nothing out of anythi
   const element = { elem: { val: { concat: ["8.8.8.8", 17, 53] }, counter: { packets: 2, bytes: 60 } } };
   const ping = { elem: { val: { concat: ["9.9.9.9", "icmp"] }, counter: { packets: 1, bytes: 84 } } };
   const text = JSON.stringify({
-    nftables: [{ table: {} }, { set: { elem: [element, ping] } }, { set: {} }, { rule: {} }],
+    nftables: [
+      { table: {} },
+      { set: { name: "denied_ports", elem: [element, ping] } },
+      { set: { name: "connections", elem: [element] } },
+      { set: { name: "overflow", elem: [{ elem: { val: "tcp", counter: { packets: 3 } } }] } },
+      { set: { name: "refused", elem: [{ prefix: { addr: "10.0.0.0", len: 8 } }, "1.2.3.4"] } },
+      { set: {} },
+      { rule: {} },
+    ],
   });
   assert.deepEqual(parseDeniedTargets(text), [
-    { address: "8.8.8.8", protocol: "udp", port: 53, packets: 2 },
-    { address: "9.9.9.9", protocol: "icmp", port: null, packets: 1 },
+    { isAllowed: false, address: "8.8.8.8", protocol: "udp", port: 53, packets: 2 },
+    { isAllowed: false, address: "9.9.9.9", protocol: "icmp", port: null, packets: 1 },
+    { isAllowed: true, address: "8.8.8.8", protocol: "udp", port: 53, packets: 2 },
+    { isAllowed: false, address: "0.0.0.0", protocol: "tcp", port: null, packets: 3 },
   ]);
   assert.deepEqual(parseDeniedTargets("{}"), []);
 });
@@ -172,7 +182,7 @@ Deno.test({
     const guest = await plugGuest(network, names[1]);
     const told: [NetworkDecision, number][] = [];
     try {
-      const watch = new DeniedPackets(network, (decision, count) => told.push([decision, count]));
+      const watch = new DeniedPackets(network, "none", (decision, count) => told.push([decision, count]));
       const knock = "socat - TCP4:8.8.8.8:443,connect-timeout=5 </dev/null";
       await inside(guest, knock);
       await watch.look();
@@ -181,7 +191,7 @@ Deno.test({
       await inside(guest, `${knock}; ${knock}`);
       await watch[Symbol.asyncDispose]();
       assert.deepEqual(told.map(([, count]) => count), [1, 2]);
-      const orphan = new DeniedPackets(network, () => {});
+      const orphan = new DeniedPackets(network, "none", () => {});
       await removeNetwork(names[0]);
       await orphan[Symbol.asyncDispose]();
     } finally {

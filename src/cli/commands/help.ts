@@ -23,7 +23,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --prices FILE            prices of models, in TOML (default ~/.config/paddock/prices.toml, if it is there)
       --allow RULE             let the agent reach a host too: name, *.name (all below it), name:PORT (default 80, 443)
       --profile NAME           let it reach the hosts of a profile: packages, git, model-only (none)
-      --network MODE           proxy (default: allowed names only), or none (its model only, no names)
+      --network MODE           proxy (default: allowed names only), none (its model only, no names), or nat (every
+                               public address; not this machine, its neighbours or metadata)
       --keep                   keep the VM's disk and console output
       --json                   print events as JSON, one a line
       --demo                   use the scripted model that comes with Paddock: needs no key
