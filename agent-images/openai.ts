@@ -6,6 +6,9 @@
 import type { AgentSpec } from "./agent_spec.ts";
 import { OPENAI_PRICES } from "./openai_prices.ts";
 
+/** Model of agents that have no default of their own. */
+export const OPENAI_DEFAULT_MODEL = "gpt-6.1-sol";
+
 /** The Responses API. */
 export const OPENAI_RESPONSES: AgentSpec["model"] = {
   baseUrl: "https://api.openai.com/v1",

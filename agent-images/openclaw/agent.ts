@@ -11,14 +11,13 @@ import {
   type AgentTask,
   PLACEHOLDER_KEY,
 } from "../agent_spec.ts";
-import { OPENAI_RESPONSES } from "../openai.ts";
+import { OPENAI_DEFAULT_MODEL, OPENAI_RESPONSES } from "../openai.ts";
 import { OpenClawOutput } from "./events.ts";
 import { OpenClawTraffic } from "./traffic.ts";
 
 const FOLDER = "/usr/local/lib/openclaw";
-const DEFAULT_MODEL = "gpt-6.1-sol";
 
-function config({ gatewayUrl, model = DEFAULT_MODEL }: Omit<AgentTask, "prompt">): string {
+function config({ gatewayUrl, model = OPENAI_DEFAULT_MODEL }: Omit<AgentTask, "prompt">): string {
   return JSON.stringify({
     update: { checkOnStart: false },
     models: {

@@ -1,16 +1,25 @@
 /**
- * The agents that there are.
+ * The agents that there are: one for each folder of `agent-images`.
  *
  * @module
  */
 
 import type { AgentSpec } from "../../agent-images/agent_spec.ts";
-import { spec as claudeCode } from "../../agent-images/claude-code/agent.ts";
-import { spec as codex } from "../../agent-images/codex/agent.ts";
-import { spec as openclaw } from "../../agent-images/openclaw/agent.ts";
 
-const SPECS = [codex, claudeCode, openclaw];
-const AGENTS: ReadonlyMap<string, AgentSpec> = new Map(SPECS.map((spec) => [spec.name, spec]));
+const FOLDER = new URL("../../agent-images/", import.meta.url);
+
+/** A folder's specification, unless it holds none. */
+async function load(name: string): Promise<AgentSpec | undefined> {
+  const file = new URL(`${name}/agent.ts`, FOLDER);
+  if (!await Deno.stat(file).then((info) => info.isFile, () => false)) return undefined;
+  return (await import(file.href) as { readonly spec: AgentSpec }).spec;
+}
+
+const folders = Array.from(Deno.readDirSync(FOLDER)).filter((entry) => entry.isDirectory);
+const specs = await Promise.all(folders.map(({ name }) => name).sort().map(load));
+const AGENTS: ReadonlyMap<string, AgentSpec> = new Map(
+  specs.flatMap((spec) => spec === undefined ? [] : [[spec.name, spec] as const]),
+);
 
 /** Names of all agents. */
 export const AGENT_NAMES: readonly string[] = [...AGENTS.keys()];

@@ -30,7 +30,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --demo                   use the scripted model that comes with Paddock: needs no key
       --install                install missing packages without asking
       --alpine-rootfs FILE     build the image from this Alpine root archive
-    AGENT is codex, claude-code or openclaw. The key of the model's API is read from the agent's variable
+    AGENT is one of those that sandbox agents lists. The key of the model's API is read from the agent's variable
     (sandbox agents names it), else the login of its own client is used; neither ever enters the VM.
     A sandbox.toml in the folder takes away from what is allowed: [network] with mode, allow, profiles, deny.
     Results: result.json, changes.patch, files/, transcript.jsonl (see sandbox help events), raw.jsonl, network.jsonl,
