@@ -10,7 +10,7 @@ import { requireTools } from "../images/host_tools.ts";
 import { ImageError } from "../images/image_error.ts";
 import { cacheDir, sourceDir } from "../images/paths.ts";
 import type { OnProgress } from "../images/progress.ts";
-import { type ExecChild, openExec } from "./exec_client.ts";
+import { type ExecChild, openExec } from "../api/exec_client.ts";
 import type { ExecRequest, HostInfo } from "./exec_protocol.ts";
 import { HostError } from "./host_error.ts";
 import { type HostImage, prepareHostImage } from "./host_image.ts";
@@ -27,7 +27,7 @@ import {
 } from "./host_process.ts";
 import { sourceStamp } from "./source_stamp.ts";
 
-export type { ExecChild } from "./exec_client.ts";
+export type { ExecChild } from "../api/exec_client.ts";
 export { HostError } from "./host_error.ts";
 export { exchangeDir } from "./host_process.ts";
 
@@ -96,7 +96,12 @@ export async function stopEmulatedHost(): Promise<void> {
 
 /** Runs a command in the host as root. */
 export function execInEmulatedHost(host: EmulatedHost, command: ExecRequest): ExecChild {
-  return openExec(host.url, host.token, command);
+  return openExec({
+    url: `${host.url}/host/exec`,
+    token: host.token,
+    request: { ...command },
+    where: "the emulated host",
+  });
 }
 
 function urlOf(record: HostRecord): string {

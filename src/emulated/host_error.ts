@@ -9,9 +9,7 @@ export type HostErrorCode =
   /** its processes ended, or it did not answer in time */
   | "start_failed"
   /** another one runs, with tasks in it */
-  | "busy"
-  /** a command could not be run in it */
-  | "exec_failed";
+  | "busy";
 
 /** A failure of the emulated host itself. */
 export class HostError extends Error {

@@ -3,42 +3,38 @@
  *
  * @module
  */
-import { CHANNEL, drained, type ExecRequest, type ExecResult } from "./exec_protocol.ts";
+import { CHANNEL, type ExecResult } from "../api/exec_protocol.ts";
+import { FlowSocket } from "../api/flow_socket.ts";
+import type { ExecRequest } from "./exec_protocol.ts";
 
 /** Number of commands that are running. */
 export const running = { count: 0 };
 
 /** Serves one socket until its command ended or it closed. */
 export function serveExec(socket: WebSocket): void {
-  socket.binaryType = "arraybuffer";
   let child: Deno.ChildProcess | undefined;
   let stdin: WritableStreamDefaultWriter<Uint8Array> | undefined;
-  socket.onmessage = (event: MessageEvent<string | ArrayBuffer>): void => {
-    if (typeof event.data === "string") {
+  const flow = new FlowSocket(socket, {
+    onMessage: (message) => {
       if (child !== undefined) return;
-      child = start(socket, event.data);
+      child = start(flow, message as unknown as ExecRequest);
       stdin = child?.stdin.getWriter();
-    } else {
-      writeStdin(stdin, new Uint8Array(event.data));
-    }
-  };
-  socket.onclose = (): void => {
-    if (child !== undefined) killGroup(child.pid);
-  };
-  socket.onerror = (): void => socket.close();
+    },
+    onData: (_channel, bytes) => {
+      const written = bytes.length === 0 ? stdin?.close() : stdin?.write(bytes);
+      // A command may end or close its stdin before it read everything: that is its right
+      return written?.catch(() => {});
+    },
+    onClose: () => {
+      if (child !== undefined) killGroup(child.pid);
+    },
+  });
 }
 
-function writeStdin(stdin: WritableStreamDefaultWriter<Uint8Array> | undefined, bytes: Uint8Array): void {
-  const written = bytes.length === 0 ? stdin?.close() : stdin?.write(bytes);
-  // A command may end or close its stdin before it read everything: that is its right
-  written?.catch(() => {});
-}
-
-function start(socket: WebSocket, text: string): Deno.ChildProcess | undefined {
+function start(flow: FlowSocket, { argv, cwd, env }: ExecRequest): Deno.ChildProcess | undefined {
   let child: Deno.ChildProcess;
+  const [program = "", ...args] = argv;
   try {
-    const { argv, cwd, env } = JSON.parse(text) as ExecRequest;
-    const [program = "", ...args] = argv;
     child = new Deno.Command(program, {
       args,
       ...(cwd === undefined ? {} : { cwd }),
@@ -49,42 +45,31 @@ function start(socket: WebSocket, text: string): Deno.ChildProcess | undefined {
       detached: true,
     }).spawn();
   } catch (error) {
-    finish(socket, { type: "error", message: error instanceof Error ? error.message : String(error) });
+    const message = `"${program}": ${error instanceof Error ? error.message : String(error)}`;
+    void finish(flow, { type: "error", message });
     return undefined;
   }
   running.count++;
-  void report(socket, child).finally(() => running.count--);
+  void report(flow, child).finally(() => running.count--);
   return child;
 }
 
-async function report(socket: WebSocket, child: Deno.ChildProcess): Promise<void> {
+async function report(flow: FlowSocket, child: Deno.ChildProcess): Promise<void> {
   const [status] = await Promise.all([
     child.status,
-    forward(socket, CHANNEL.stdout, child.stdout),
-    forward(socket, CHANNEL.stderr, child.stderr),
+    forward(flow, CHANNEL.stdout, child.stdout),
+    forward(flow, CHANNEL.stderr, child.stderr),
   ]);
-  finish(socket, { type: "exit", code: status.code });
+  await finish(flow, { type: "exit", exitCode: status.code, signal: null });
 }
 
-async function forward(
-  socket: WebSocket,
-  channel: number,
-  stream: ReadableStream<Uint8Array>,
-): Promise<void> {
-  for await (const bytes of stream) {
-    if (socket.readyState !== WebSocket.OPEN) continue;
-    const frame = new Uint8Array(bytes.length + 1);
-    frame[0] = channel;
-    frame.set(bytes, 1);
-    socket.send(frame);
-    await drained(socket);
-  }
+async function forward(flow: FlowSocket, channel: number, stream: ReadableStream<Uint8Array>): Promise<void> {
+  for await (const bytes of stream) await flow.send(channel, bytes);
 }
 
-function finish(socket: WebSocket, result: ExecResult): void {
-  if (socket.readyState !== WebSocket.OPEN) return;
-  socket.send(JSON.stringify(result));
-  socket.close(1000);
+async function finish(flow: FlowSocket, result: ExecResult): Promise<void> {
+  await flow.message({ ...result });
+  flow.close();
 }
 
 function killGroup(pid: number): void {

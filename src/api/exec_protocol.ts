@@ -1,0 +1,26 @@
+/**
+ * How a command runs over a WebSocket: the client sends one message with what to run, then stdin on its channel, sizes
+ * of its terminal and signals; the server sends stdout and stderr on theirs, and at the end a message that says how it
+ * ended. A socket that closes early kills the command. See `flow_socket.ts` for what carries this.
+ *
+ * @module
+ */
+
+/** Channels of the bytes. */
+export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2 } as const;
+
+/** Size of a terminal in characters. */
+export interface TerminalSize {
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** What a client sends after what to run. */
+export type ExecControl =
+  | ({ readonly type: "resize" } & TerminalSize)
+  | { readonly type: "signal"; readonly number: number };
+
+/** How it ended. */
+export type ExecResult =
+  | { readonly type: "exit"; readonly exitCode: number | null; readonly signal: number | null }
+  | { readonly type: "error"; readonly message: string };
