@@ -7,6 +7,7 @@
 import { Hono } from "hono";
 import { timingSafeEqual } from "node:crypto";
 import { errorResponse, problemResponse } from "./errors.ts";
+import { sessionRoutes } from "./routes/sessions.ts";
 import { taskRoutes } from "./routes/tasks.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import type { TaskService } from "./task_service.ts";
@@ -33,6 +34,7 @@ export function createApp(options: AppOptions): Hono {
     return problemResponse({ status: 401, code: "unauthorized", detail: "Bearer token is missing or wrong" });
   });
   app.route("/v1/tasks", taskRoutes(options.service));
+  app.route("/v1/sessions", sessionRoutes(options.service.sessions));
   app.route("/v1/uploads", uploadRoutes(options.service));
   app.notFound(() => problemResponse({ status: 404, code: "not_found", detail: "There is no such page" }));
   app.onError((error) => errorResponse(error));

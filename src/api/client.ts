@@ -6,8 +6,13 @@
 
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
 import type { TaskEvent, TaskResult } from "../session/task.ts";
-import type { SubmissionInput, TaskView } from "./schemas.ts";
+import { type ExecChild, openExec } from "./exec_client.ts";
+import { carryPort } from "./port_client.ts";
+import type { ExecSubmissionInput, SessionView, SubmissionInput, TaskView } from "./schemas.ts";
 
+export { type ExecChild, ExecError } from "./exec_client.ts";
+export type { TerminalSize } from "./exec_protocol.ts";
+export type { SessionView } from "./schemas.ts";
 export { describeDecision, formatUsd } from "../session/task.ts";
 export type { RecordedEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } from "../session/task.ts";
 
@@ -67,6 +72,10 @@ export async function* parseEventStream(
       if (data !== "") yield { id: field("id"), data };
     }
   }
+}
+
+function sessionPath(id: string): string {
+  return `/v1/sessions/${encodeURIComponent(id)}`;
 }
 
 /** A client of one server. */
@@ -161,6 +170,58 @@ export class ApiClient {
       // Gone already: that is what was wanted.
       if (!(error instanceof ApiError && error.status === 404)) throw error;
     }
+  }
+
+  /** All sessions. */
+  async sessions(): Promise<SessionView[]> {
+    return await (await this.#request("GET", "/v1/sessions")).json() as SessionView[];
+  }
+
+  /** One session. */
+  async session(id: string): Promise<SessionView> {
+    return await (await this.#request("GET", sessionPath(id))).json() as SessionView;
+  }
+
+  /** Powers a kept session off; its disk stays. */
+  async stopSession(id: string): Promise<SessionView> {
+    return await (await this.#request("POST", `${sessionPath(id)}/stop`)).json() as SessionView;
+  }
+
+  /** Ends a kept session at once, and removes its disk. */
+  async removeSession(id: string): Promise<void> {
+    await (await this.#request("DELETE", sessionPath(id))).body?.cancel();
+  }
+
+  /** What a session's guest printed last on its serial port, or its network journal. */
+  async sessionLog(id: string, kind: "console" | "network"): Promise<string> {
+    return await (await this.#request("GET", `${sessionPath(id)}/${kind}`)).text();
+  }
+
+  /** Starts a command in a session. */
+  exec(id: string, request: ExecSubmissionInput): ExecChild {
+    return openExec({
+      url: `${this.#baseUrl}${sessionPath(id)}/exec`,
+      token: this.#token,
+      request: { ...request },
+      where: `session ${id}`,
+    });
+  }
+
+  /** Carries a connection to a TCP port of a session's guest, until both sides have ended it. */
+  async forward(id: string, port: number, conn: Deno.Conn): Promise<void> {
+    await carryPort(`${this.#baseUrl}${sessionPath(id)}/ports/${port}`, this.#token, conn);
+  }
+
+  /** A file or the content of a folder of a session's guest, as a tar stream. */
+  async readFiles(id: string, path: string): Promise<ReadableStream<Uint8Array>> {
+    const response = await this.#request("GET", `${sessionPath(id)}/files?path=${encodeURIComponent(path)}`);
+    return response.body ?? new Blob([]).stream();
+  }
+
+  /** Unpacks a tar stream into a folder of a session's guest. */
+  async writeFiles(id: string, path: string, tar: ReadableStream<Uint8Array>): Promise<void> {
+    const url = `${sessionPath(id)}/files?path=${encodeURIComponent(path)}`;
+    await (await this.#request("PUT", url, { body: tar })).body?.cancel();
   }
 
   async #request(

@@ -5,6 +5,7 @@
  */
 
 import { ZodError } from "zod";
+import { GuestOperationError } from "../session/guest_connection.ts";
 import { SessionError, type SessionErrorCode } from "../session/session_error.ts";
 
 /** A problem as it goes over the wire. */
@@ -41,6 +42,9 @@ export function problemResponse(problem: Problem): Response {
 export function errorResponse(error: unknown): Response {
   if (error instanceof SessionError) {
     return problemResponse({ status: STATUS[error.code], code: error.code, detail: error.message });
+  }
+  if (error instanceof GuestOperationError) {
+    return problemResponse({ status: 409, code: "guest", detail: error.message });
   }
   if (error instanceof ZodError) {
     const detail = error.issues.map((issue) => `${issue.path.join(".") || "body"}: ${issue.message}`).join(

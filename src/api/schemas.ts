@@ -56,12 +56,15 @@ export const credentialsSchema = z.array(z.strictObject({
 /** Body of `POST /v1/tasks`. */
 export const submissionSchema = z.strictObject({
   agent: z.string().min(1).max(64),
-  prompt: z.string().min(1)
+  /** what the agent is to do */
+  prompt: z.string().default("")
     .refine((text) => !text.includes("\0"), "must not hold a NUL character")
     .refine(
       fitsOneFrame,
       `must not be over ${MAX_PROMPT_BYTES} bytes: put long texts into a file of the workspace`,
     ),
+  /** in place of a prompt: the agent's own user interface, on a terminal that `/v1/sessions/{id}/exec` brings */
+  interactive: z.boolean().optional(),
   model: z.string().min(1).max(200).optional(),
   memoryMib: z.int().min(128).max(64 * 1024).optional(),
   cpus: z.int().min(1).max(64).default(1),
@@ -83,12 +86,57 @@ export const submissionSchema = z.strictObject({
   modelHeaders: credentialsSchema.optional(),
   /** cancel and forget the task when nobody follows its events any more */
   attached: z.boolean().default(false),
+}).refine(({ prompt, interactive }) => (prompt === "") === (interactive === true), {
+  path: ["prompt"],
+  message: "must say what to do, unless the task is interactive",
 });
 
 /** A checked submission. */
 export type Submission = z.output<typeof submissionSchema>;
 /** What a client sends. */
 export type SubmissionInput = z.input<typeof submissionSchema>;
+
+/** Size of a terminal in characters. */
+export const terminalSizeSchema = z.object({
+  rows: z.int().min(0).max(65535),
+  cols: z.int().min(0).max(65535),
+});
+
+/** First message of a client on `/v1/sessions/{id}/exec`. */
+export const execSchema = z.strictObject({
+  argv: z.array(z.string().max(MAX_PROMPT_BYTES)).max(1000).readonly().default([]),
+  /** in place of `argv`: the agent that waits for a terminal */
+  agent: z.boolean().default(false),
+  /** variables beside those of the session */
+  env: z.record(z.string().regex(/^[^=\0]+$/), z.string()).default({}),
+  cwd: z.string().startsWith("/").default("/workspace"),
+  user: z.enum(["agent", "root"]).default("agent"),
+  /** the command reads what is sent (default: its stdin is empty) */
+  stdin: z.boolean().default(false),
+  /** run it on a terminal of this size (default: on pipes) */
+  terminal: terminalSizeSchema.optional(),
+}).refine(({ argv, agent }) => agent === (argv.length === 0), {
+  path: ["argv"],
+  message: "must say what to run, unless it is the agent",
+});
+
+/** A checked first message. */
+export type ExecSubmission = z.output<typeof execSchema>;
+/** What a client sends first. */
+export type ExecSubmissionInput = z.input<typeof execSchema>;
+
+/** A session as the API shows it. */
+export interface SessionView {
+  readonly id: string;
+  /** its VM runs, or only its disk is left */
+  readonly state: "running" | "stopped";
+  readonly agent: string;
+  readonly memoryMib: number;
+  readonly cpus: number;
+  readonly createdAt: string;
+  /** it goes on by itself (false: a task runs in it) */
+  readonly isKept: boolean;
+}
 
 /** A task as the API shows it. */
 export interface TaskView {

@@ -19,6 +19,7 @@ import { taskBudget, taskPolicy } from "../session/task_policy.ts";
 import { type EventRow, type TaskRow, TaskStore } from "../store/task_store.ts";
 import { LiveTask } from "./live_task.ts";
 import { type Submission, type TaskView, toTaskRequest } from "./schemas.ts";
+import { SessionService } from "./session_service.ts";
 import { UploadFolder } from "./upload_folder.ts";
 
 /** Tasks at once: each is a VM, and the host has only so much memory. */
@@ -61,6 +62,8 @@ function toView(row: TaskRow): TaskView {
 
 /** The tasks of one server. */
 export class TaskService {
+  /** the sessions that its tasks run in, and those that were kept */
+  readonly sessions: SessionService;
   readonly #stateDir: string;
   readonly #store: TaskStore;
   readonly #uploads: UploadFolder;
@@ -76,17 +79,19 @@ export class TaskService {
     this.#runner = options.runner ?? runTask;
     this.#prepare = options.prepare;
     this.#uploads = new UploadFolder(options.stateDir, options.store);
+    this.sessions = new SessionService(options.stateDir);
   }
 
-  /** tasks that are not over */
+  /** tasks that are not over, and kept sessions that run */
   get activeCount(): number {
-    return this.#live.size;
+    return this.#live.size + this.sessions.keptCount;
   }
 
   /** Removes what dead servers left: sessions, uploads, attached tasks, files without a task. */
   async sweep(): Promise<void> {
     await sweepStale(this.#stateDir);
     await this.#uploads.sweep();
+    await this.sessions.sweep();
     for (const row of this.#store.tasks()) {
       if (isAlive(this.#stateDir, row.owner)) continue;
       if (row.attached) await this.#forget(row.id);
@@ -109,8 +114,9 @@ export class TaskService {
   async submit(submission: Submission): Promise<TaskView> {
     const spec = findAgent(submission.agent);
     if (spec === undefined) throw new SessionError("config", `There is no agent "${submission.agent}"`);
-    if (this.#live.size >= MAX_RUNNING_TASKS) {
-      throw new SessionError("limit_reached", `${MAX_RUNNING_TASKS} tasks are running already`);
+    if (this.activeCount >= MAX_RUNNING_TASKS) {
+      const what = `${MAX_RUNNING_TASKS} VMs of tasks and kept sessions are running already`;
+      throw new SessionError("limit_reached", `${what}: wait, or stop a session`);
     }
     const { uploadId } = submission;
     const id = newSessionId();
@@ -131,6 +137,7 @@ export class TaskService {
       const workspaceTar = join(folder, "upload.tar");
       if (uploadId !== undefined) await this.#uploads.take(uploadId, workspaceTar);
       live.over = this.#run(id, {
+        id,
         request,
         spec,
         stateDir: this.#stateDir,
@@ -138,6 +145,7 @@ export class TaskService {
         workspaceTar: uploadId === undefined ? undefined : workspaceTar,
         credentials: live.credentials,
         prepare: this.#prepare,
+        sessions: this.sessions,
         signal: live.signal,
         onEvent: (event) => this.#addEvent(id, event),
       });
@@ -226,6 +234,7 @@ export class TaskService {
   async close(): Promise<void> {
     for (const live of this.#live.values()) live.cancel();
     await Promise.all(Array.from(this.#live.values(), (live) => live.over));
+    await this.sessions.close();
     for (const timer of this.#retention.values()) clearTimeout(timer);
     const own = ownId(this.#stateDir);
     for (const row of this.#store.tasks()) {

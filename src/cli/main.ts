@@ -19,6 +19,14 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   images: async () => (await import("./commands/images.ts")).images,
   host: async () => (await import("./commands/host.ts")).host,
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
+  ls: async () => (await import("./commands/sessions.ts")).ls,
+  shell: async () => (await import("./commands/sessions.ts")).shell,
+  exec: async () => (await import("./commands/sessions.ts")).exec,
+  cp: async () => (await import("./commands/sessions.ts")).cp,
+  logs: async () => (await import("./commands/sessions.ts")).logs,
+  stop: async () => (await import("./commands/sessions.ts")).stop,
+  rm: async () => (await import("./commands/sessions.ts")).rm,
+  publish: async () => (await import("./commands/sessions.ts")).publish,
   help: async () => (await import("./commands/help.ts")).help,
 };
 
@@ -43,11 +51,11 @@ export function describeFailure(error: unknown): { readonly line: string; readon
 /** Runs a command line and gives its exit code. */
 export async function main(args: readonly string[]): Promise<number> {
   const [name = "help", ...rest] = args;
-  const wantsHelp = name === "--help" || name === "-h" || rest.includes("--help");
-  const isExec = name === "host" && rest[0] === "exec";
-  const load = Object.hasOwn(COMMANDS, wantsHelp && !isExec ? "help" : name)
-    ? COMMANDS[wantsHelp && !isExec ? "help" : name]
-    : undefined;
+  // What stands behind "--" is a command of somebody else's
+  const own = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
+  const wantsHelp = name === "--help" || name === "-h" || own.includes("--help");
+  const wanted = wantsHelp ? "help" : name;
+  const load = Object.hasOwn(COMMANDS, wanted) ? COMMANDS[wanted] : undefined;
   try {
     if (load === undefined) throw new UsageError(`There is no command "${name}": see sandbox help`);
     return await (await load())(rest);

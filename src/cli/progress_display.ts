@@ -89,3 +89,12 @@ export class ProgressDisplay {
     this.#write(`\r\x1b[K  ${bar(event.done, event.total)}${amount(event)}`);
   }
 }
+
+/** A display on stderr. */
+export function progressOnStderr(): ProgressDisplay {
+  const encoder = new TextEncoder();
+  return new ProgressDisplay({
+    isTerminal: Deno.stderr.isTerminal(),
+    write: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+  });
+}

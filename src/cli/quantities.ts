@@ -50,6 +50,16 @@ export function parseUsd(flag: string, text: string): number {
   throw new UsageError(`${flag} must be an amount of US dollars such as 5 or 0.25: received "${text}"`);
 }
 
+/** `HOST:GUEST`, two ports; one port alone stands for both. A host's port 0 is any that is free. */
+export function parsePublication(text: string): { readonly hostPort: number; readonly guestPort: number } {
+  const [host = "", guest = host, ...rest] = text.split(":");
+  const [hostPort, guestPort] = [host, guest].map((port) => /^[0-9]{1,5}$/.test(port) ? Number(port) : NaN);
+  if (rest.length === 0 && Number(hostPort) <= 65535 && Number(guestPort) > 0 && Number(guestPort) <= 65535) {
+    return { hostPort: Number(hostPort), guestPort: Number(guestPort) };
+  }
+  throw new UsageError(`A published port must be HOST:GUEST, such as 8080:80: received "${text}"`);
+}
+
 /** A duration for people. */
 export function formatMs(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`;

@@ -79,6 +79,7 @@ export function renderEvent(event: TaskEvent, style: Style): string[] {
     }
     case "prepare":
     case "stderr":
+    case "terminal":
     case "result":
       return [];
   }

@@ -83,8 +83,9 @@ export function renderSummary(result: TaskResult, options: { outFolder: string; 
   );
   if (times.length > 0) lines.push(style.dim(`Time: ${times.join(", ")}`));
   if (outFolder !== "") lines.push(`Results are in ${outFolder}/`);
-  if (result.keptFolder !== undefined) {
-    lines.push(`The VM's disk and console output are in ${result.keptFolder}`);
+  if (result.keptSession !== undefined) {
+    const id = result.keptSession;
+    lines.push(`The session goes on: sandbox shell ${id} enters it, sandbox rm ${id} ends it`);
   }
   return lines;
 }

@@ -11,12 +11,6 @@ export function renderTable(headings: readonly string[], rows: readonly (readonl
   return all.map((row) => row.map((text, column) => text.padEnd(widths[column] ?? 0)).join("  ").trimEnd());
 }
 
-/** A size for people. */
-export function formatSize(sizeBytes: number): string {
-  const mib = sizeBytes / 2 ** 20;
-  return mib >= 1024 ? `${(mib / 1024).toFixed(1)} GiB` : `${Math.round(mib)} MiB`;
-}
-
 /** Time since then, for people. */
 export function formatAge(then: Date, now: Date): string {
   const minutes = Math.max(0, Math.round((now.getTime() - then.getTime()) / 60_000));

@@ -6,15 +6,15 @@
  */
 
 import type { AgentSpec } from "../../agent-images/agent_spec.ts";
-import { createApp } from "../api/app.ts";
 import { ApiClient } from "../api/client.ts";
-import { openTaskService } from "../api/task_service.ts";
 import { startEmulatedHost } from "../emulated/host.ts";
 import { requireTools } from "../images/host_tools.ts";
 import { stateDir } from "../images/paths.ts";
 import { prepareImage } from "../images/prepare.ts";
 import type { OnProgress } from "../images/progress.ts";
+import { startBackgroundServer } from "./background_start.ts";
 import { chooseHost, type HostKind } from "./host_choice.ts";
+import { serveHere } from "./session_host.ts";
 
 /** Address of the machine itself as the emulated host's guest sees it: QEMU's user-mode network. */
 const EMULATED_GATEWAY_ADDR = "10.0.2.2";
@@ -24,6 +24,8 @@ export interface LocalHostOptions {
   readonly spec: AgentSpec;
   /** Alpine root archive to build the image from (default: the CDN's) */
   readonly alpineRootfs?: string | undefined;
+  /** the session outlives the task, and this process */
+  readonly isKept: boolean;
   readonly onProgress: OnProgress;
   readonly signal: AbortSignal;
 }
@@ -69,7 +71,7 @@ export async function openLocalHost(options: LocalHostOptions): Promise<LocalHos
   const prepare = Math.round(performance.now() - prepareStart);
   const hostStart = performance.now();
   const host = choice.kind === "native"
-    ? await openNativeServer(() => Promise.resolve(image))
+    ? await openNativeServer(() => Promise.resolve(image), options)
     : await openEmulatedServer({ onProgress, signal });
   const timesMs = { host: Math.round(performance.now() - hostStart + choiceMs), prepare };
   return { ...host, ...choice, timesMs };
@@ -77,19 +79,15 @@ export async function openLocalHost(options: LocalHostOptions): Promise<LocalHos
 
 type Server = Pick<LocalHost, "client" | "toServerUrl" | typeof Symbol.asyncDispose>;
 
-async function openNativeServer(prepare: typeof prepareImage): Promise<Server> {
-  const service = await openTaskService({ stateDir: stateDir(), prepare });
-  const token = crypto.randomUUID() + crypto.randomUUID();
-  const app = createApp({ service, token });
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, app.fetch);
-  return {
-    client: new ApiClient({ baseUrl: `http://127.0.0.1:${server.addr.port}`, token }),
-    toServerUrl: (url) => url,
-    async [Symbol.asyncDispose](): Promise<void> {
-      await service.close();
-      await server.shutdown();
-    },
-  };
+async function openNativeServer(
+  prepare: typeof prepareImage,
+  { isKept, signal }: Pick<LocalHostOptions, "isKept" | "signal">,
+): Promise<Server> {
+  const toServerUrl = (url: string): string => url;
+  if (!isKept) return { ...await serveHere({ prepare }), toServerUrl };
+  // A session that is to outlive this process needs a server that does
+  const client = await startBackgroundServer(signal);
+  return { client, toServerUrl, [Symbol.asyncDispose]: () => Promise.resolve() };
 }
 
 async function openEmulatedServer(options: Pick<LocalHostOptions, "onProgress" | "signal">): Promise<Server> {

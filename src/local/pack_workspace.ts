@@ -166,6 +166,18 @@ async function* packFolder(folder: string, onSkipped: OnSkipped): AsyncGenerator
   for await (const path of folderPaths(folder)) yield* packPath(folder, path, onSkipped);
 }
 
+/** An archive of a folder's content, whatever git says of it; of repositories in it only the history. */
+export async function* packTree(folder: string): AsyncGenerator<Uint8Array> {
+  yield* packFolder(folder, () => {});
+  yield tarEnd();
+}
+
+/** An archive of one file, under this name. */
+export async function* packFile(path: string, name: string): AsyncGenerator<Uint8Array> {
+  yield* packSource({ name, from: { path } });
+  yield tarEnd();
+}
+
 /** The workspace archive of `folder`, as a stream. */
 export async function* packWorkspace(folder: string, onSkipped: OnSkipped): AsyncGenerator<Uint8Array> {
   if (await isInsideRepository(folder)) yield* packRepository(folder, onSkipped);

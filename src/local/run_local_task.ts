@@ -8,7 +8,7 @@
 import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import type { PriceTable } from "../../agent-images/model_price.ts";
 import { startModelServer } from "../../test/support/model_server/model_server.ts";
-import type { TimedTaskEvent } from "../api/client.ts";
+import type { ApiClient, TimedTaskEvent } from "../api/client.ts";
 import type { OnProgress } from "../images/progress.ts";
 import type { EgressRequest } from "../network/egress_policy.ts";
 import { taskBudget } from "../session/task_policy.ts";
@@ -30,6 +30,7 @@ const CANCEL_LIMIT_MS = 20_000;
 /** What the user wants. */
 export interface LocalTaskOptions extends ResultPlaces {
   readonly agent: string;
+  /** what the agent is to do (empty: its own user interface, on the terminal that `onTerminal` brings) */
   readonly prompt: string;
   /** folder to give the agent (default: an empty workspace) */
   readonly repo?: string | undefined;
@@ -55,6 +56,10 @@ export interface LocalTaskOptions extends ResultPlaces {
   readonly onProgress: OnProgress;
   readonly onEvent: (event: TimedTaskEvent) => void;
   readonly onNotice: (message: string) => void;
+  /** told the session's server once the session is up */
+  readonly onSession?: ((client: ApiClient, sessionId: string) => void) | undefined;
+  /** connects the agent with a terminal (default: there is none, and a prompt is needed) */
+  readonly onTerminal?: ((client: ApiClient, sessionId: string) => Promise<unknown>) | undefined;
 }
 
 /** What came of it. */
@@ -104,7 +109,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   await checkResultPlaces(options);
 
   const { alpineRootfs, onProgress, signal } = options;
-  await using host = await openLocalHost({ spec, alpineRootfs, onProgress, signal });
+  await using host = await openLocalHost({ spec, alpineRootfs, isKept: options.keep, onProgress, signal });
   const where = host.kind === "native" ? "this machine's KVM" : "the emulated KVM host";
   options.onNotice(`Running on ${where}: ${host.reason}`);
   signal.throwIfAborted();
@@ -163,6 +168,7 @@ async function followTask(
   const { id } = await client.submit({
     agent: options.agent,
     prompt: options.prompt,
+    ...(options.prompt === "" ? { interactive: true } : {}),
     model: options.model,
     memoryMib: options.memoryMib,
     cpus: options.cpus,
@@ -188,6 +194,11 @@ async function followTask(
   else signal.addEventListener("abort", cancel, { once: true });
   for await (const event of client.events(id, giveUp.signal)) {
     options.onEvent(event);
+    if (event.type === "phase" && event.phase === "boot") options.onSession?.(client, id);
+    if (event.type === "terminal") {
+      // How it ends the task's own result says
+      void options.onTerminal?.(client, event.sessionId).catch(() => {});
+    }
     if (event.type === "result") return { id, result: event.result };
   }
   throw new LocalError("host", "Task's events ended without a result");

@@ -43,7 +43,7 @@ function natRefused(outside: Outside): string[] {
 export interface EgressOptions {
   readonly network: SessionNetwork;
   readonly policy: EgressPolicy;
-  readonly log: NetworkLog;
+  readonly log: Pick<NetworkLog, "add">;
   /** session's folder, for the sockets */
   readonly folder: string;
   /** way to the world (default: the host's) */

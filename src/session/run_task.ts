@@ -6,7 +6,7 @@
  */
 
 import { join } from "node:path";
-import type { AgentSpec } from "../../agent-images/agent_spec.ts";
+import type { AgentSpec, AgentTask } from "../../agent-images/agent_spec.ts";
 import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
@@ -14,12 +14,14 @@ import type { ModelBudget } from "../network/model_budget.ts";
 import type { ModelCredentials } from "../network/model_credentials.ts";
 import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
+import { AgentTerminal } from "./agent_terminal.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import { type Changes, collectChanges } from "./changes.ts";
 import { withoutControls } from "./text_tail.ts";
 import { EventRecorder } from "./event_recorder.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
+import type { SessionHolder } from "./session_holder.ts";
 import {
   NOTHING_RECORDED,
   type TaskEvent,
@@ -28,6 +30,7 @@ import {
   type TaskResult,
 } from "./task.ts";
 import { taskBudget, taskPolicy } from "./task_policy.ts";
+import { runOnTerminal } from "./terminal_run.ts";
 import { readFileChunks } from "./workspace_scan.ts";
 
 /** uid and gid of the user `agent` in every image. */
@@ -52,6 +55,8 @@ export const TASK_FILES = {
 
 /** Options of {@linkcode runTask}. */
 export interface RunTaskOptions {
+  /** id of the task, and of its session */
+  readonly id: string;
   readonly request: TaskRequest;
   readonly spec: AgentSpec;
   readonly stateDir: string;
@@ -63,6 +68,8 @@ export interface RunTaskOptions {
   readonly credentials: ModelCredentials;
   /** what makes the image (default: {@linkcode prepareImage}) */
   readonly prepare?: typeof prepareImage | undefined;
+  /** who else may use the session, and has it if it is kept */
+  readonly sessions: SessionHolder;
   readonly signal: AbortSignal;
   readonly onEvent: (event: TaskEvent) => void;
 }
@@ -78,8 +85,10 @@ class TaskRun {
   #image: PreparedImage | undefined;
   #facts: AgentRunFacts | undefined;
   #changes: Changes | undefined;
-  #keptFolder: string | undefined;
   #networkLog: NetworkLog | undefined;
+  /** of the session, once it is kept */
+  #keptLog: NetworkLog | undefined;
+  #terminal: AgentTerminal | undefined;
   #events: EventRecorder | undefined;
 
   constructor(options: RunTaskOptions) {
@@ -110,16 +119,50 @@ class TaskRun {
         onProgress: (progress) => options.onEvent({ type: "prepare", progress }),
         signal: options.signal,
       }));
-    await using session = await this.#createSession(this.#image);
-    await using _ = { [Symbol.asyncDispose]: () => this.#saveConsole(session) };
+    await using stack = new AsyncDisposableStack();
+    const session = stack.use(await this.#createSession(this.#image));
     this.#bootMs = session.bootMs;
-    await this.#timed("upload", () => this.#putWorkspace(session));
-    this.#facts = await this.#timed("agent", () => this.#runAgent(session));
-    const { kind } = this.#facts.end;
-    if (kind === "exited" || kind === "deadline") {
-      this.#changes = await this.#timed("result", () => this.#fetchResult(session));
+    const { keep } = options.request;
+    stack.use(this.#hold(session, this.#image));
+    try {
+      await this.#timed("upload", () => this.#putWorkspace(session));
+      this.#facts = await this.#timed("agent", () => this.#runAgent(session));
+      const { kind } = this.#facts.end;
+      if (kind === "exited" || kind === "deadline") {
+        this.#changes = await this.#timed("result", () => this.#fetchResult(session));
+      }
+    } finally {
+      await this.#saveConsole(session);
+      if (keep && !options.signal.aborted) {
+        this.#keptLog = await options.sessions.keep(session.id);
+        // It has another owner now
+        stack.move();
+      }
     }
-    if (options.request.keep) this.#keptFolder = await this.#keep(session);
+  }
+
+  /** Lets others into the session. */
+  #hold(session: Session, image: PreparedImage): Disposable {
+    const { request, spec, sessions } = this.#options;
+    if (request.interactive === true) {
+      const command = spec.interactive(this.#agentTask());
+      this.#terminal = new AgentTerminal(command, (wanted) => session.guest.exec(wanted));
+    }
+    return sessions.add({
+      session,
+      spec,
+      facts: {
+        version: 1,
+        id: session.id,
+        agent: spec.name,
+        memoryMib: request.memoryMib ?? spec.memoryMib,
+        cpus: request.cpus,
+        createdAt: new Date().toISOString(),
+        imageKey: image.imageKey,
+      },
+      policy: taskPolicy(request),
+      terminal: this.#terminal,
+    });
   }
 
   async #timed<T>(phase: TaskPhase, step: () => Promise<T>): Promise<T> {
@@ -138,7 +181,7 @@ class TaskRun {
   }
 
   #createSession(image: PreparedImage): Promise<Session> {
-    const { request, spec, stateDir, credentials, signal, folder, onEvent } = this.#options;
+    const { id, request, spec, stateDir, credentials, signal, folder, onEvent } = this.#options;
     const { paths, baseUrl, errorShape } = spec.model;
     const policy = taskPolicy(request);
     const networkLog = new NetworkLog({
@@ -149,6 +192,7 @@ class TaskRun {
     this.#networkLog = networkLog;
     const { modelIdleTimeoutMs } = request;
     return Session.create({
+      id,
       stateDir,
       image,
       hostname: spec.name,
@@ -164,13 +208,15 @@ class TaskRun {
       budget: this.#budget,
       ...(modelIdleTimeoutMs === undefined ? {} : { gatewayLimits: { idleTimeoutMs: modelIdleTimeoutMs } }),
       onGateway: (decision) => {
+        // The task is over: its result and its events are complete
+        if (this.#keptLog !== undefined) return this.#keptLog.addModelRequest(decision);
         this.#lastDecision = decision;
         this.#modelRequests[decision.action] += 1;
         networkLog.addModelRequest(decision);
         onEvent({ type: "gateway", decision });
       },
       policy,
-      networkLog,
+      networkLog: { add: (decision, count) => (this.#keptLog ?? networkLog).add(decision, count) },
       onModelRequest: this.#readTraffic(),
       onPhase: (phase, ms) => this.#phaseOver(phase, ms),
       signal,
@@ -182,6 +228,7 @@ class TaskRun {
     const parser = this.#options.spec.newTrafficParser?.();
     if (parser === undefined) return undefined;
     return (body) => {
+      if (this.#keptLog !== undefined) return;
       const events = parser.request(parseObject(new TextDecoder().decode(body)));
       for (const event of events) this.#events?.add(event);
     };
@@ -194,22 +241,28 @@ class TaskRun {
     await session.within(TRANSFER_LIMIT_MS, () => session.guest.put(readFileChunks(workspaceTar), target));
   }
 
+  #agentTask(): Omit<AgentTask, "prompt"> {
+    const { model, timeoutMs, modelIdleTimeoutMs } = this.#options.request;
+    return {
+      gatewayUrl: GATEWAY_URL,
+      timeoutMs,
+      ...(model === undefined ? {} : { model }),
+      ...(modelIdleTimeoutMs === undefined ? {} : { idleTimeoutMs: modelIdleTimeoutMs }),
+    };
+  }
+
   #runAgent(session: Session): Promise<AgentRunFacts> {
     const { request, spec, folder, signal, onEvent } = this.#options;
-    const { prompt, model, timeoutMs, modelIdleTimeoutMs } = request;
+    const limits = { timeoutMs: request.timeoutMs, signal, vmEnded: session.ended };
+    if (this.#terminal !== undefined) {
+      onEvent({ type: "terminal", sessionId: session.id });
+      return runOnTerminal(this.#terminal, limits);
+    }
     return runAgent({
+      ...limits,
       guest: session.guest,
       spec,
-      task: {
-        prompt,
-        gatewayUrl: GATEWAY_URL,
-        timeoutMs,
-        ...(model === undefined ? {} : { model }),
-        ...(modelIdleTimeoutMs === undefined ? {} : { idleTimeoutMs: modelIdleTimeoutMs }),
-      },
-      timeoutMs,
-      signal,
-      vmEnded: session.ended,
+      task: { ...this.#agentTask(), prompt: request.prompt },
       rawPath: join(folder, TASK_FILES.raw),
       onEvent: (event) => this.#events?.add(event),
       onStderr: (text) => onEvent({ type: "stderr", text }),
@@ -241,16 +294,6 @@ class TaskRun {
   async #saveConsole(session: Session): Promise<void> {
     const path = join(this.#options.folder, TASK_FILES.console);
     await Deno.writeTextFile(path, withoutControls(session.consoleText), { mode: 0o600 });
-  }
-
-  /** Keeps what shows how the VM was; its memory is gone, its disk is whole. */
-  async #keep(session: Session): Promise<string> {
-    await session.powerOff();
-    const kept = join(this.#options.stateDir, "kept", session.id);
-    await Deno.mkdir(kept, { recursive: true, mode: 0o700 });
-    await Deno.rename(join(session.folder, "overlay.qcow2"), join(kept, "overlay.qcow2"));
-    await Deno.writeTextFile(join(kept, "console.log"), session.consoleText, { mode: 0o600 });
-    return kept;
   }
 
   #verdict(failure: unknown): Verdict {
@@ -293,7 +336,7 @@ class TaskRun {
       ...(network === undefined ? {} : { network }),
       transcript: this.#events?.facts ?? NOTHING_RECORDED,
       raw: facts?.raw ?? NOTHING_RECORDED,
-      ...(this.#keptFolder === undefined ? {} : { keptFolder: this.#keptFolder }),
+      ...(this.#keptLog === undefined ? {} : { keptSession: this.#options.id }),
     };
   }
 

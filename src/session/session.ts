@@ -24,7 +24,7 @@ import type { VmConfig } from "../vmm/protocol.ts";
 import { type BootPhases, bootPhases } from "./boot_phases.ts";
 import { GuestClient, type GuestHello, readHello } from "./guest_client.ts";
 import { startHeartbeat } from "./heartbeat.ts";
-import { newSessionId, removeRecorded, writeRecord } from "./record.ts";
+import { removeRecorded, writeRecord } from "./record.ts";
 import { SessionError } from "./session_error.ts";
 import { describeVmEnd, type VmEnd, VmmProcess } from "./vmm_process.ts";
 
@@ -38,6 +38,8 @@ const BOOT_TIMER_SLACK_MS = 5000;
 
 /** What a session is made from. */
 export interface SessionOptions {
+  /** unique on this host: see `newSessionId` */
+  readonly id: string;
   readonly stateDir: string;
   readonly image: PreparedImage;
   /** guest's host name */
@@ -54,7 +56,7 @@ export interface SessionOptions {
   /** what the guest may reach beside its model */
   readonly policy: EgressPolicy;
   /** takes what becomes of the guest's attempts */
-  readonly networkLog: NetworkLog;
+  readonly networkLog: Pick<NetworkLog, "add">;
   /** given the bodies of the agent's requests to its model (default: nobody) */
   readonly onModelRequest?: ((body: Uint8Array) => void) | undefined;
   /** told when a step of the start begins and ends */
@@ -151,7 +153,7 @@ export class Session implements AsyncDisposable {
   static async create(options: SessionOptions): Promise<Session> {
     options.signal.throwIfAborted();
     await using stack = new AsyncDisposableStack();
-    const id = newSessionId();
+    const { id } = options;
     stack.defer(() => removeRecorded(options.stateDir, id));
     const { folder, record } = await writeRecord(options.stateDir, id);
     checkSocketRoom(folder);

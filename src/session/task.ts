@@ -40,7 +40,10 @@ export type TaskPhase = "prepare" | "network" | "vm_start" | "boot" | "upload" |
 /** What a task is told to do. */
 export interface TaskRequest {
   readonly agent: string;
+  /** what the agent is to do (empty: what its user says on the terminal) */
   readonly prompt: string;
+  /** run the agent's own user interface, on a terminal that somebody brings */
+  readonly interactive?: boolean | undefined;
   /** model name (default: the agent's own) */
   readonly model?: string | undefined;
   /** guest RAM in `MiB` (default: the agent's own) */
@@ -60,7 +63,7 @@ export interface TaskRequest {
   readonly prices?: PriceTable | undefined;
   /** what the agent may reach beside its model (default: nothing) */
   readonly network?: EgressRequest | undefined;
-  /** keep the VM's disk and console output after the end */
+  /** keep the session, with its VM running, after the end */
   readonly keep: boolean;
 }
 
@@ -111,8 +114,8 @@ export interface TaskResult {
   readonly transcript: RecordFacts;
   /** what the agent itself printed (`raw.jsonl`) */
   readonly raw: RecordFacts;
-  /** folder that `keep` left on the host that ran the VM */
-  readonly keptFolder?: string;
+  /** session that goes on (absent: it is gone) */
+  readonly keptSession?: string;
 }
 
 /** The result of a task of which nothing is known but why it failed. */
@@ -149,5 +152,7 @@ export type TaskEvent =
   | { readonly type: "gateway"; readonly decision: GatewayDecision }
   /** the guest tried to reach something, in this way for the first time */
   | { readonly type: "network"; readonly decision: NetworkDecision }
+  /** the agent waits for a terminal in this session */
+  | { readonly type: "terminal"; readonly sessionId: string }
   /** the task is over: always the last event */
   | { readonly type: "result"; readonly result: TaskResult };

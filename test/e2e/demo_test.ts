@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { recordedEventSchema } from "../../agent-images/agent_event.ts";
 import type { ResultDocument } from "../../src/local/run_local_task.ts";
-import { assertNothingLeft, onVmHost, sandbox, shell, withFolder } from "../support/sandbox_cli.ts";
+import { assertNothingLeft, sandbox, shell, withFolder } from "../support/sandbox_cli.ts";
 
 Deno.test("the demo ends with Codex's own message, a patch with its file, and nothing left", async () => {
   await withFolder(async (folder) => {
@@ -49,19 +49,13 @@ Deno.test("the demo ends with Codex's own message, a patch with its file, and no
   await assertNothingLeft();
 });
 
-Deno.test("--json prints one event a line, the result last, and --keep leaves the disk", async () => {
+Deno.test("--json prints one event a line, the result last", async () => {
   await withFolder(async (folder) => {
-    const args = ["run", "codex", "--demo", "--json", "--keep", "--memory", "768M", "--out", `${folder}/out`];
+    const args = ["run", "codex", "--demo", "--json", "--memory", "768M", "--out", `${folder}/out`];
     const { code, stdout, stderr } = await sandbox(args);
     assert.equal(code, 0, stderr);
     const events = stdout.trim().split("\n").map((line) => JSON.parse(line) as { type: string; at: string });
     assert.equal(events.at(-1)?.type, "result");
     assert.ok(events.some((event) => event.type === "agent"));
-    const last = events.at(-1) as unknown as { result: ResultDocument };
-    const kept = last.result.keptFolder ?? "";
-    assert.match(kept, /\/kept\/[a-z0-9]+$/);
-    await onVmHost(
-      `qemu-img check '${kept}/overlay.qcow2' && test -e '${kept}/console.log' && rm -r '${kept}'`,
-    );
   });
 });

@@ -13,8 +13,9 @@ import {
   type RawBootOptions,
 } from "../../local/raw_boot.ts";
 import { untilInterrupted } from "../interrupt.ts";
-import { ProgressDisplay } from "../progress_display.ts";
+import { progressOnStderr } from "../progress_display.ts";
 import { parseByteRate, parseCount, parseDurationMs, parseSizeMib } from "../quantities.ts";
+import { watchWindow } from "../terminal.ts";
 import { UsageError } from "../usage_error.ts";
 
 const DEFAULT_MEMORY_MIB = 512;
@@ -114,19 +115,6 @@ function parseConsole(text: string): "serial" | "virtio" {
   throw new UsageError(`--console must be serial or virtio: received "${text}"`);
 }
 
-/** The size of this terminal's window, now and after each change; nothing where there is no terminal. */
-function watchWindow(onSize: (cols: number, rows: number) => void): () => void {
-  if (!Deno.stdout.isTerminal()) return () => {};
-  const tell = (): void => {
-    const { columns, rows } = Deno.consoleSize();
-    // A terminal that does not know its size says 0.
-    if (columns > 0 && rows > 0) onSize(columns, rows);
-  };
-  Deno.addSignalListener("SIGWINCH", tell);
-  tell();
-  return () => Deno.removeSignalListener("SIGWINCH", tell);
-}
-
 function parseOnReboot(text: string): "restart" | "exit" {
   if (text === "restart" || text === "exit") return text;
   throw new UsageError(`--on-reboot must be restart or exit: received "${text}"`);
@@ -137,7 +125,7 @@ export async function boot(args: readonly string[]): Promise<number> {
   const options = parseBootArguments(args);
   const encoder = new TextEncoder();
   const write = (text: string): void => void Deno.stderr.writeSync(encoder.encode(text));
-  const progress = new ProgressDisplay({ isTerminal: Deno.stderr.isTerminal(), write });
+  const progress = progressOnStderr();
   const isTerminal = Deno.stdin.isTerminal();
   let isRaw = false;
   using interrupt = untilInterrupted(() => {});
@@ -148,7 +136,7 @@ export async function boot(args: readonly string[]): Promise<number> {
       onOutput: (bytes) => {
         for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
       },
-      watchWindow,
+      watchWindow: (onSize) => watchWindow(({ cols, rows }) => onSize(cols, rows)),
       onProgress: (event) => progress.show(event),
       onReady: () => {
         progress.clear();

@@ -12,7 +12,7 @@ import {
   stopEmulatedHost,
 } from "../../local/emulated_host.ts";
 import { untilInterrupted } from "../interrupt.ts";
-import { ProgressDisplay } from "../progress_display.ts";
+import { progressOnStderr } from "../progress_display.ts";
 import { UsageError } from "../usage_error.ts";
 
 function statusLine(status: EmulatedHostStatus): string {
@@ -22,11 +22,7 @@ function statusLine(status: EmulatedHostStatus): string {
 }
 
 async function start(): Promise<ReturnType<typeof startEmulatedHost>> {
-  const encoder = new TextEncoder();
-  const progress = new ProgressDisplay({
-    isTerminal: Deno.stderr.isTerminal(),
-    write: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
-  });
+  const progress = progressOnStderr();
   using interrupt = untilInterrupted(() => progress.line("Stopping"));
   try {
     return await startEmulatedHost({ onProgress: (event) => progress.show(event), signal: interrupt.signal });

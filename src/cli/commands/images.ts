@@ -6,8 +6,9 @@
 
 import { buildImages, deleteImages, type ListedImage, overviewImages } from "../../local/images.ts";
 import { untilInterrupted } from "../interrupt.ts";
-import { ProgressDisplay } from "../progress_display.ts";
-import { formatAge, formatSize, renderTable } from "../table.ts";
+import { progressOnStderr } from "../progress_display.ts";
+import { formatBytes } from "../quantities.ts";
+import { formatAge, renderTable } from "../table.ts";
 import { UsageError } from "../usage_error.ts";
 
 /** Lines about the images, for people. */
@@ -18,7 +19,7 @@ export function renderImages(images: readonly ListedImage[], now: Date): string[
     image.agentVersion,
     `${image.base} ${image.baseVersion}`,
     image.kernelVersion,
-    formatSize(image.sizeBytes),
+    formatBytes(image.sizeBytes),
     formatAge(image.builtAt, now),
     image.isLatest ? "in use" : "older",
   ]);
@@ -26,11 +27,7 @@ export function renderImages(images: readonly ListedImage[], now: Date): string[
 }
 
 async function build(names: readonly string[]): Promise<void> {
-  const encoder = new TextEncoder();
-  const progress = new ProgressDisplay({
-    isTerminal: Deno.stderr.isTerminal(),
-    write: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
-  });
+  const progress = progressOnStderr();
   using interrupt = untilInterrupted(() => progress.line("Stopping"));
   try {
     await buildImages(names, { onProgress: (event) => progress.show(event), signal: interrupt.signal });

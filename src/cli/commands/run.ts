@@ -5,16 +5,18 @@
  */
 
 import { parseArgs } from "node:util";
-import type { TimedTaskEvent } from "../../api/client.ts";
+import type { ApiClient, TimedTaskEvent } from "../../api/client.ts";
 import { ensureTools } from "../../local/install_tools.ts";
 import { EGRESS_MODES } from "../../local/project_egress.ts";
 import { type LocalTaskOptions, runLocalTask } from "../../local/run_local_task.ts";
 import { untilInterrupted } from "../interrupt.ts";
-import { ProgressDisplay } from "../progress_display.ts";
-import { parseCount, parseDurationMs, parseSizeMib, parseUsd } from "../quantities.ts";
+import { progressOnStderr } from "../progress_display.ts";
+import { type Publication, type PublishedSession, publishPort } from "../../local/publish.ts";
+import { parseCount, parseDurationMs, parsePublication, parseSizeMib, parseUsd } from "../quantities.ts";
 import { renderEvent } from "../render_event.ts";
 import { styleFor } from "../style.ts";
 import { EXIT_CODES, exitCodeFor, renderSummary } from "../summary.ts";
+import { attachTerminal, hasTerminal, terminalSize } from "../terminal.ts";
 import { UsageError } from "../usage_error.ts";
 
 const DEMO_PROMPT = "Write a greeting to hello.txt and show it.";
@@ -38,6 +40,7 @@ const OPTIONS = {
   profile: { type: "string", multiple: true },
   "alpine-rootfs": { type: "string" },
   keep: { type: "boolean", default: false },
+  publish: { type: "string", multiple: true },
   json: { type: "boolean", default: false },
   demo: { type: "boolean", default: false },
   install: { type: "boolean", default: false },
@@ -63,14 +66,22 @@ export interface RunArguments
   extends Omit<LocalTaskOptions, "signal" | "onProgress" | "onEvent" | "onNotice"> {
   readonly json: boolean;
   readonly install: boolean;
+  /** the guest's ports that are reachable here while it runs */
+  readonly publications: readonly Publication[];
 }
 
 /** Reads the command line. */
 export function parseRunArguments(args: readonly string[]): RunArguments {
   const { values, positionals } = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
-  const [agent, prompt = values.demo ? DEMO_PROMPT : undefined, ...rest] = positionals;
-  if (agent === undefined || prompt === undefined || prompt.trim() === "") {
+  const [agent, prompt = values.demo ? DEMO_PROMPT : "", ...rest] = positionals;
+  if (agent === undefined) {
     throw new UsageError('An agent and a prompt are needed: sandbox run codex "Fix the failing test"');
+  }
+  if (prompt.trim() === "" && (positionals.length > 1 || values.json || !hasTerminal())) {
+    const example = `sandbox run ${agent} "Fix the failing test"`;
+    throw new UsageError(
+      `A prompt is needed: ${example}; without one the agent's own interface needs a terminal`,
+    );
   }
   if (rest.length > 0) throw new UsageError(`Unexpected argument "${rest[0]}": put the prompt in quotes`);
   if (values.demo && values["model-url"] !== undefined) {
@@ -99,6 +110,7 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
     network: { mode: parseMode(values.network), allow: values.allow ?? [], profiles: values.profile ?? [] },
     alpineRootfs: values["alpine-rootfs"],
     keep: values.keep,
+    publications: (values.publish ?? []).map(parsePublication),
     json: values.json,
     demo: values.demo,
     install: values.install,
@@ -107,16 +119,26 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
 
 /** Runs the command and gives its exit code. */
 export async function run(args: readonly string[]): Promise<number> {
-  const { json, install, ...task } = parseRunArguments(args);
-  const encoder = new TextEncoder();
-  const progress = new ProgressDisplay({
-    isTerminal: Deno.stderr.isTerminal(),
-    write: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
-  });
+  const { json, install, publications, ...task } = parseRunArguments(args);
+  const progress = progressOnStderr();
   const style = styleFor(Deno.stdout);
+  // While the agent has the terminal, what would be printed waits
+  let waiting: string[] | undefined;
   const print = (text: string): void => {
+    if (waiting !== undefined) return void waiting.push(text);
     progress.clear();
     console.log(text);
+  };
+  const giveTerminal = async (client: ApiClient, sessionId: string): Promise<void> => {
+    progress.clear();
+    waiting = [];
+    try {
+      await attachTerminal(client.exec(sessionId, { agent: true, terminal: terminalSize() }));
+    } finally {
+      const lines = waiting;
+      waiting = undefined;
+      lines.forEach(print);
+    }
   };
   const onEvent = (event: TimedTaskEvent): void => {
     if (json) print(JSON.stringify(event));
@@ -131,9 +153,17 @@ export async function run(args: readonly string[]): Promise<number> {
       confirm: (question) => Deno.stdin.isTerminal() && confirm(question),
       onLine: (line) => progress.line(`  ${line}`),
     });
+    const session = Promise.withResolvers<PublishedSession>();
+    await using ports = new AsyncDisposableStack();
+    for (const publication of publications) {
+      const { hostPort } = ports.use(publishPort(session.promise, publication));
+      progress.line(`127.0.0.1:${hostPort} leads to port ${publication.guestPort} of the VM`);
+    }
     const { result, outFolder } = await runLocalTask({
       ...task,
       signal,
+      onSession: (client, id) => session.resolve({ client, id }),
+      onTerminal: giveTerminal,
       onEvent,
       onProgress: (event) => progress.show(event),
       onNotice: (message) => progress.line(message),

@@ -1,0 +1,102 @@
+/**
+ * The server's side of WebSockets into a session: one command, or one connection to a port of the guest.
+ *
+ * @module
+ */
+
+import type { GuestProcess, GuestStream } from "../session/guest_client.ts";
+import { CHANNEL, type ExecControl, type ExecResult } from "./exec_protocol.ts";
+import { FlowSocket } from "./flow_socket.ts";
+import { terminalSizeSchema } from "./schemas.ts";
+import type { ExecOutput } from "./session_service.ts";
+
+const CHUNK_BYTES = 64 * 1024;
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Serves one command; `start` is given the client's first message. A socket that closes kills the command. */
+export function serveExec(
+  socket: WebSocket,
+  start: (request: unknown, output: ExecOutput) => Promise<GuestProcess>,
+): void {
+  let process: Promise<GuestProcess> | undefined;
+  const flow = new FlowSocket(socket, {
+    onMessage: (message) => {
+      if (process !== undefined) return void control(process, message).catch(() => {/* it has ended */});
+      process = start(message, {
+        onStdout: (chunk) => flow.send(CHANNEL.stdout, chunk),
+        onStderr: (chunk) => flow.send(CHANNEL.stderr, chunk),
+      });
+      void reportEnd(flow, process);
+    },
+    onData: async (_channel, bytes) => {
+      try {
+        const started = await process;
+        await (bytes.length === 0 ? started?.closeStdin() : started?.write(bytes));
+      } catch {
+        // A command may end before it read everything: that is its right
+      }
+    },
+    onClose: () => void process?.then((started) => started.close()).catch(() => {/* it never ran */}),
+  });
+}
+
+async function control(process: Promise<GuestProcess>, message: unknown): Promise<void> {
+  const request = message as ExecControl;
+  const started = await process;
+  if (request.type === "resize") await started.resize(terminalSizeSchema.parse(request));
+  else if (request.type === "signal") await started.signal(Number(request.number));
+}
+
+async function reportEnd(flow: FlowSocket, process: Promise<GuestProcess>): Promise<void> {
+  let result: ExecResult;
+  try {
+    const { exitCode, signal } = await (await process).exit;
+    result = { type: "exit", exitCode, signal };
+  } catch (error) {
+    result = { type: "error", message: messageOf(error) };
+  }
+  await flow.message({ ...result });
+  flow.close();
+}
+
+/** Carries bytes between a socket's channel 0 and a connection in the guest. */
+export function servePort(socket: WebSocket, connect: () => Promise<GuestStream>): void {
+  const stream = connect();
+  const flow = new FlowSocket(socket, {
+    onMessage: () => {},
+    onData: async (_channel, bytes) => {
+      const { conn } = await stream;
+      if (bytes.length === 0) return await conn.closeWrite();
+      for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+    },
+    onClose: () => void stream.then(({ conn }) => closeQuietly(conn)).catch(() => {}),
+  });
+  void sendAll(flow, stream);
+}
+
+async function sendAll(flow: FlowSocket, stream: Promise<GuestStream>): Promise<void> {
+  try {
+    const { conn, first } = await stream;
+    await flow.send(0, first);
+    const chunk = new Uint8Array(CHUNK_BYTES);
+    for (let count = await conn.read(chunk); count !== null; count = await conn.read(chunk)) {
+      await flow.send(0, chunk.subarray(0, count));
+    }
+    // Half an end, as in TCP: the client may still send
+    await flow.end(0);
+  } catch (error) {
+    await flow.message({ type: "error", message: messageOf(error) });
+    flow.close();
+  }
+}
+
+function closeQuietly(conn: Deno.Conn): void {
+  try {
+    conn.close();
+  } catch {
+    // It was closed already
+  }
+}
