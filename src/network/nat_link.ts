@@ -3,12 +3,13 @@
  * table that lets the guest's packets out and nothing in. What the guest may reach is decided in the namespace
  * (`ruleset.ts`) and once more here: the monitor lives in the namespace, the host's table is out of its reach.
  *
- * All of it has names that follow from the namespace's: the interfaces end with the namespace, and while the one on the
- * host is there, so may be the table.
+ * All of it has names that follow from the namespace's. The interfaces end with the namespace; the table does not, so that
+ * a mark beside the namespaces' own says that there is one. Neither outlives the host's kernel.
  *
  * @module
  */
 
+import { join } from "node:path";
 import { HostCommandError, runHostCommand } from "./host_command.ts";
 import { REFUSED_V4_BLOCKS } from "./public_address.ts";
 
@@ -21,6 +22,7 @@ const BLOCK_SIZE = 4;
 const MAX_TRIES = 64;
 /** `IFNAMSIZ` without its NUL. */
 const MAX_INTERFACE_NAME = 15;
+const MARK_FOLDER = "/run/paddock-nat";
 const FORWARD_PATH = "/proc/sys/net/ipv4/ip_forward";
 
 /** The host's interface that leads to a namespace. */
@@ -83,11 +85,18 @@ function freeBlock(): ReturnType<typeof blockAddresses> {
 
 /** Whether the host passes packets on at all is its owner's decision. @throws {HostCommandError} */
 async function checkForwarding(): Promise<void> {
-  if ((await Deno.readTextFile(FORWARD_PATH)).trim() !== "0") return;
+  // By a program: to Deno, what lies in /proc takes more than the right to read.
+  const text = new TextDecoder().decode(await runHostCommand(["cat", FORWARD_PATH]));
+  if (text.trim() !== "0") return;
   throw new HostCommandError(
     "Cannot use mode nat: this host forwards no packets; allow it with sysctl -w net.ipv4.ip_forward=1",
     { tool: "sysctl" },
   );
+}
+
+/** The mark of a namespace that has, or is to have, a table of the host's. */
+function markPath(namespace: string): string {
+  return join(MARK_FOLDER, namespace);
 }
 
 /** Connects a namespace with the world; {@linkcode removeNatLink} takes back what does not end with the namespace. */
@@ -95,7 +104,9 @@ export async function createNatLink(namespace: string): Promise<void> {
   await checkForwarding();
   const link = natHostInterface(namespace);
   const { hostAddr, namespaceAddr } = freeBlock();
-  // The interface comes first and goes last: while it is there, a table may be.
+  // The mark comes first and goes last: while it is there, a table may be.
+  await Deno.mkdir(MARK_FOLDER, { recursive: true, mode: 0o700 });
+  await Deno.writeTextFile(markPath(namespace), "");
   await runHostCommand(
     ["ip", "link", "add", link, "type", "veth", "peer", "name", NAT_INTERFACE, "netns", namespace],
   );
@@ -115,12 +126,16 @@ echo 1 > ${FORWARD_PATH}
 
 /** Removes the host's table for a namespace, if there can be one. */
 export async function removeNatLink(namespace: string): Promise<void> {
-  const link = natHostInterface(namespace);
-  // Asked of `ip`: Deno lets only a process with all permissions look into /sys
-  const found = await runHostCommand(["ip", "-o", "link", "show", "dev", link], { okCodes: [0, 1] });
-  if (found.length === 0) return;
+  const path = markPath(namespace);
+  try {
+    await Deno.stat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw error;
+  }
   // Made and deleted at once: a missing table is no error.
   await runHostCommand(["nft", "-f", "-"], {
     stdin: `table inet ${namespace}\ndelete table inet ${namespace}\n`,
   });
+  await Deno.remove(path);
 }

@@ -106,6 +106,8 @@ export async function removeNetwork(namespace: string): Promise<void> {
   if (!NAMESPACE_PATTERN.test(namespace)) {
     throw new RangeError(`Cannot remove network namespace "${namespace}": not a session's`);
   }
+  // Before the namespace: whoever is killed in between finds it again.
+  await removeNatLink(namespace);
   try {
     Deno.statSync(`/run/netns/${namespace}`);
   } catch (error) {
@@ -113,7 +115,6 @@ export async function removeNetwork(namespace: string): Promise<void> {
     throw error;
   }
   await killProcesses(namespace);
-  await removeNatLink(namespace);
   await runHostCommand(["ip", "netns", "del", namespace], { okCodes: [0, 1] });
 }
 

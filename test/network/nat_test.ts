@@ -7,6 +7,7 @@ import { NAMESPACES } from "../support/guest_namespace.ts";
 import type { NatFindings } from "../support/nat_world.ts";
 
 const HOST = "pdk-natworld";
+const PERMISSIONS = ["read", "write", "run", "net", "env", "sys"].map((name) => `--allow-${name}`);
 const WORLD = new URL("../support/nat_world.ts", import.meta.url).pathname;
 
 const ip = (...args: string[]): Promise<Deno.CommandOutput> =>
@@ -16,7 +17,8 @@ async function inWorld(): Promise<NatFindings> {
   await ip("netns", "del", HOST);
   await ip("netns", "add", HOST);
   try {
-    const command = [Deno.execPath(), "run", "--no-check", "--no-lock", "-A", WORLD];
+    // With no more rights than the product has
+    const command = [Deno.execPath(), "run", "--no-check", "--no-lock", "--no-prompt", ...PERMISSIONS, WORLD];
     const { code, stdout, stderr } = await ip("netns", "exec", HOST, ...command);
     assert.equal(code, 0, new TextDecoder().decode(stderr));
     return JSON.parse(new TextDecoder().decode(stdout)) as NatFindings;
