@@ -41,7 +41,16 @@ export class ApiError extends Error {
 export type TimedTaskEvent = TaskEvent & { readonly at: string };
 
 /** Name of a file that a task leaves. */
-export type TaskFileKind = "patch" | "workspace" | "transcript" | "raw" | "files" | "console" | "network";
+export type TaskFileKind =
+  | "patch"
+  | "workspace"
+  | "transcript"
+  | "raw"
+  | "files"
+  | "console"
+  | "patches"
+  | "commits"
+  | "network";
 
 async function toApiError(response: Response): Promise<ApiError> {
   const text = await response.text();

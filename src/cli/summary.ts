@@ -67,6 +67,12 @@ export function renderSummary(result: TaskResult, options: { outFolder: string; 
     if (ignoredCount > 0) lines.push(`${ignoredCount} new ignored files are only in workspace.tar`);
     if (refusedCount > 0) lines.push(`${refusedCount} unsafe entries of the guest's workspace were left out`);
   }
+  if (result.commits !== null && "problem" in result.commits) {
+    lines.push(style.red(printable(result.commits.problem)));
+  } else if (result.commits !== null) {
+    const { count } = result.commits;
+    lines.push(`${count} commit${count === 1 ? "" : "s"}: see patches/`);
+  }
   const denied = result.network?.denied ?? 0;
   if (denied > 0) {
     lines.push(`${denied} attempt${denied === 1 ? "" : "s"} to reach the network denied: see network.jsonl`);

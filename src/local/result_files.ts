@@ -19,8 +19,8 @@ const NAMES: readonly (readonly [TaskFileKind, string])[] = [
   ["network", "network.jsonl"],
   ["console", "console.log"],
 ];
-/** Folder of the added and changed files. */
-const FILES_FOLDER = "files";
+/** Folders whose content comes as an archive: the added and changed files, and a patch for each of the agent's commits. */
+const FOLDERS = ["files", "patches"] as const;
 
 /** Where the results go. */
 export interface ResultPlaces {
@@ -49,8 +49,9 @@ async function holdsResults(folder: string): Promise<boolean> {
 export async function checkResultPlaces({ out, bundle }: ResultPlaces): Promise<void> {
   if (out !== undefined) {
     if (await kindOf(out) === "file") throw new LocalError("usage", `--out "${out}" is not a folder`);
-    if (await kindOf(join(out, FILES_FOLDER)) !== undefined && !await holdsResults(out)) {
-      throw new LocalError("usage", `--out "${out}" holds a "${FILES_FOLDER}" of its own: name a new folder`);
+    for (const name of FOLDERS) {
+      if (await kindOf(join(out, name)) === undefined || await holdsResults(out)) continue;
+      throw new LocalError("usage", `--out "${out}" holds a "${name}" of its own: name a new folder`);
     }
   }
   if (bundle === undefined) return;
@@ -70,13 +71,14 @@ async function removeTree(path: string): Promise<void> {
 
 async function fetchFiles(
   client: ApiClient,
+  kind: typeof FOLDERS[number],
   options: { readonly id: string; readonly folder: string },
 ): Promise<ArchivedLink[]> {
-  const target = join(options.folder, FILES_FOLDER);
+  const target = join(options.folder, kind);
   await removeTree(target);
-  const archive = join(options.folder, ".files.tar");
+  const archive = join(options.folder, `.${kind}.tar`);
   try {
-    if (!await client.download(options.id, "files", archive)) return [];
+    if (!await client.download(options.id, kind, archive)) return [];
     return await unpackFiles(archive, target);
   } finally {
     await removeTree(archive);
@@ -94,12 +96,19 @@ export async function writeResults(
   const folder = isTemporary ? temporary : options.out ?? `paddock-result-${id}`;
   await Deno.mkdir(folder, { recursive: true });
   try {
-    const links = await fetchFiles(client, { id, folder });
+    const links = await fetchFiles(client, "files", { id, folder });
+    await fetchFiles(client, "patches", { id, folder });
     await Deno.writeTextFile(join(folder, "result.json"), `${JSON.stringify(document, null, 2)}\n`);
     for (const [kind, name] of NAMES) await client.download(id, kind, join(folder, name));
     if (bundle !== undefined) {
-      const order = ["result.json", "changes.patch", FILES_FOLDER, ...NAMES.slice(1).map(([, name]) => name)];
-      await writeBundle(bundle, { folder, order, links: new Map([[FILES_FOLDER, links]]) });
+      const order = [
+        "result.json",
+        "changes.patch",
+        "patches",
+        "files",
+        ...NAMES.slice(1).map(([, name]) => name),
+      ];
+      await writeBundle(bundle, { folder, order, links: new Map([["files", links]]) });
     }
     // The largest last: the server keeps a task for some time after it was asked for something of it.
     if (!isTemporary) await client.download(id, "workspace", join(folder, "workspace.tar"));

@@ -11,7 +11,7 @@ import { HostCommandError, runHostCommand, spawnHostCommand, toolEnv } from "../
 import { stringBytes } from "./tar_reader.ts";
 
 /** Variables that keep git to what it is told. */
-const GIT_ENV = {
+export const GIT_ENV = {
   GIT_CONFIG_GLOBAL: "/dev/null",
   GIT_CONFIG_NOSYSTEM: "1",
   GIT_ATTR_NOSYSTEM: "1",

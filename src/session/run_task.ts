@@ -18,6 +18,7 @@ import { AgentTerminal } from "./agent_terminal.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import { type Changes, collectChanges } from "./changes.ts";
 import { withoutControls } from "./text_tail.ts";
+import { fetchAgentCommits } from "./fetch_commits.ts";
 import { EventRecorder } from "./event_recorder.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
@@ -50,6 +51,8 @@ export const TASK_FILES = {
   raw: "raw.jsonl",
   files: "files.tar",
   console: "console.log",
+  patches: "patches.tar",
+  commits: "commits.pack",
   network: "network.jsonl",
 } as const;
 
@@ -85,6 +88,7 @@ class TaskRun {
   #image: PreparedImage | undefined;
   #facts: AgentRunFacts | undefined;
   #changes: Changes | undefined;
+  #commits: TaskResult["commits"] = null;
   #networkLog: NetworkLog | undefined;
   /** of the session, once it is kept */
   #keptLog: NetworkLog | undefined;
@@ -130,6 +134,7 @@ class TaskRun {
       const { kind } = this.#facts.end;
       if (kind === "exited" || kind === "deadline") {
         this.#changes = await this.#timed("result", () => this.#fetchResult(session));
+        this.#commits = await this.#fetchCommits(session);
       }
     } finally {
       await this.#saveConsole(session);
@@ -290,6 +295,26 @@ class TaskRun {
     });
   }
 
+  /** What the agent committed. What is wrong with it costs only the commits: the changes are there already. */
+  async #fetchCommits(session: Session): Promise<TaskResult["commits"]> {
+    const { folder, workspaceTar } = this.#options;
+    if (workspaceTar === undefined) return null;
+    const tempFolder = join(session.folder, "commits");
+    await Deno.mkdir(tempFolder);
+    try {
+      return await fetchAgentCommits(session, {
+        beforeTar: workspaceTar,
+        folder: tempFolder,
+        packPath: join(folder, TASK_FILES.commits),
+        patchesTarPath: join(folder, TASK_FILES.patches),
+      });
+    } catch (error) {
+      return { problem: error instanceof Error ? error.message : String(error) };
+    } finally {
+      await Deno.remove(tempFolder, { recursive: true });
+    }
+  }
+
   /** Whatever became of the run, the end of what the guest's kernel said is in its results. */
   async #saveConsole(session: Session): Promise<void> {
     const path = join(this.#options.folder, TASK_FILES.console);
@@ -329,6 +354,7 @@ class TaskRun {
         ignoredCount: changes.ignoredCount,
         refusedCount: changes.refusedCount,
       },
+      commits: this.#commits,
       timesMs: this.#timesMs,
       ...(this.#bootMs === undefined ? {} : { bootMs: this.#bootMs }),
       versions: this.#versions(),

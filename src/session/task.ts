@@ -12,6 +12,7 @@ import type { EgressRequest } from "../network/egress_policy.ts";
 import type { GatewayDecision } from "../network/model_gateway.ts";
 import type { NetworkDecision } from "../network/network_decision.ts";
 import type { NetworkSummary } from "../network/network_log.ts";
+import type { AgentCommits } from "./agent_commits.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import type { ChangedPath } from "./git_history.ts";
 
@@ -102,6 +103,8 @@ export interface TaskResult {
     readonly ignoredCount: number;
     readonly refusedCount: number;
   } | null;
+  /** what the agent committed on top of what it was given (null: nothing, or there was no repository) */
+  readonly commits: AgentCommits | { readonly problem: string } | null;
   /** duration of each phase in `ms` */
   readonly timesMs: Readonly<Partial<Record<TaskPhase, number>>>;
   /** phases of the VM's boot in `ms` (absent: no VM started) */
@@ -130,6 +133,7 @@ export function lostResult(cause: string): TaskResult {
     modelUsage: null,
     modelCostUsd: null,
     changes: null,
+    commits: null,
     timesMs: {},
     versions: {},
     modelRequests: { forwarded: 0, refused: 0, failed: 0 },

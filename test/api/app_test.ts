@@ -20,6 +20,7 @@ const DONE: TaskResult = {
   modelUsage: null,
   modelCostUsd: null,
   changes: null,
+  commits: null,
   timesMs: {},
   versions: {},
   modelRequests: { forwarded: 0, refused: 0, failed: 0 },

@@ -12,6 +12,7 @@ const COMMANDS = [
   "cd /workspace && git status --porcelain > /tmp/status && git log --oneline | wc -l && ls && test ! -e noise.log",
   "sed -i s/two/TWO/ change.txt; rm delete.txt; chmod +x src/run.sh; mkdir -p new/deep; echo added > 'new/deep/a file'",
   "head -c 4000 /dev/urandom > new.bin; head -c 100 /dev/urandom >> old.bin; : > empty; echo x > ignored.log; ln -sf src link",
+  "git add -A && git -c user.name=Agent -c user.email=agent@example.org commit -qm 'Agent: all of it' && echo uncommitted > last.txt",
 ];
 
 Deno.test("a repository goes in, and the patch that comes out gives exactly the guest's tree", async () => {
@@ -38,6 +39,8 @@ Deno.test("a repository goes in, and the patch that comes out gives exactly the 
       "test -x applied/src/run.sh; test -x guest/src/run.sh; test ! -e applied/delete.txt; test -f applied/empty",
       folder,
     );
+    assert.match(stdout, /1 commit: see patches\//);
+    await shell('cd out/patches; test "$(ls)" = 0001-Agent-all-of-it.patch; grep -q TWO *', folder);
     await shell("cd guest; git fsck --full; test ! -e .git/hooks", folder);
     assert.ok(!(await Deno.readTextFile(`${folder}/out/changes.patch`)).includes("ignored.log"));
     assert.equal(await shell("cd repo; git status --porcelain", folder), " M change.txt\n?? untracked.txt\n");

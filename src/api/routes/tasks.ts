@@ -20,6 +20,8 @@ const CONTENT_TYPES = {
   transcript: "application/jsonl",
   raw: "text/plain; charset=utf-8",
   files: "application/x-tar",
+  patches: "application/x-tar",
+  commits: "application/octet-stream",
   console: "text/plain; charset=utf-8",
   network: "application/jsonl",
 } as const satisfies Record<TaskFileKind, string>;

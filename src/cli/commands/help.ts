@@ -33,7 +33,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
     AGENT is one of those that sandbox agents lists. The key of the model's API is read from the agent's variable
     (sandbox agents names it), else the login of its own client is used; neither ever enters the VM.
     A sandbox.toml in the folder takes away from what is allowed: [network] with mode, allow, profiles, deny.
-    Results: result.json, changes.patch, files/, transcript.jsonl (see sandbox help events), raw.jsonl, network.jsonl,
+    Results: result.json, changes.patch, patches/, files/, transcript.jsonl (see sandbox help events), raw.jsonl, network.jsonl,
     console.log, workspace.tar.
 
   sandbox agents [--json]              the agents that there are, with versions and what they need
