@@ -18,22 +18,21 @@ import type { TaskResult } from "../session/task.ts";
 import type { HostKind } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
-import { checkWorkspaceFolder, packWorkspace } from "./pack_workspace.ts";
+import { packWorkspace } from "./pack_workspace.ts";
 import { DEMO_KEY, type ModelAccess, openModelAccess } from "./model_access.ts";
 import { readPrices } from "./price_file.ts";
 import { networkRequest } from "./project_egress.ts";
 import { checkResultPlaces, type ResultPlaces, writeResults } from "./result_files.ts";
+import { type RepositoryOptions, TaskRepository } from "./task_repository.ts";
 
 /** How long a cancelled task may take to be gone, in `ms`. */
 const CANCEL_LIMIT_MS = 20_000;
 
 /** What the user wants. */
-export interface LocalTaskOptions extends ResultPlaces {
+export interface LocalTaskOptions extends ResultPlaces, RepositoryOptions {
   readonly agent: string;
   /** what the agent is to do (empty: its own user interface, on the terminal that `onTerminal` brings) */
   readonly prompt: string;
-  /** folder to give the agent (default: an empty workspace) */
-  readonly repo?: string | undefined;
   readonly model?: string | undefined;
   readonly memoryMib?: number | undefined;
   readonly cpus?: number | undefined;
@@ -67,6 +66,8 @@ export interface LocalTaskResult {
   readonly result: TaskResult;
   /** folder that the files are in (empty: there is none) */
   readonly outFolder: string;
+  /** branch that the result was applied to */
+  readonly branch?: string | undefined;
 }
 
 /** Contents of `result.json`. */
@@ -102,8 +103,8 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
     throw new LocalError("usage", `There is no agent "${options.agent}"; known: ${AGENT_NAMES.join(", ")}`);
   }
   const access = await openModelAccess({ ...options, spec });
-  if (options.repo !== undefined) await checkWorkspaceFolder(options.repo);
-  const network = await networkRequest(options.network, options.repo);
+  await using repository = await TaskRepository.open(options);
+  const network = await networkRequest(options.network, repository.folder);
   const prices = await readPrices(options.pricesFile);
   checkBudget({ ...options, prices }, spec);
   await checkResultPlaces(options);
@@ -121,6 +122,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
 
   const { id, result } = await followTask(host, {
     ...options,
+    repo: repository.folder,
     network,
     prices,
     access: {
@@ -144,7 +146,9 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
     timesMs,
   };
   const { outFolder } = await writeResults(host.client, { ...options, id, document });
-  return { result: document, outFolder };
+  const title = `${spec.title}: ${options.prompt}`;
+  const branch = await repository.apply(host.client, { id, title, result });
+  return { result: document, outFolder, branch };
 }
 
 async function followTask(

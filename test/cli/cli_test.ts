@@ -319,3 +319,10 @@ Deno.test("formatMs() and formatBytes() are short", () => {
   assert.deepEqual([900, 1500, 61_000].map(formatMs), ["900 ms", "1.5 s", "1 min 1 s"]);
   assert.deepEqual([10, 2048, 3 * 2 ** 20].map(formatBytes), ["10 B", "2.0 KiB", "3.0 MiB"]);
 });
+
+Deno.test("parseRunArguments() takes --apply only where somebody can say yes", () => {
+  const { apply, branch, yes } = parseRunArguments(["codex", "x", "--apply", "--branch", "b", "--yes"]);
+  assert.deepEqual([apply, branch, yes], [true, "b", true]);
+  assert.throws(() => parseRunArguments(["codex", "x", "--apply", "--json"]), /--yes/);
+  assert.throws(() => parseRunArguments(["codex", "x", "--branch", "b"]), /--branch needs --apply/);
+});

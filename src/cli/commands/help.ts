@@ -9,6 +9,10 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
 
   sandbox run AGENT PROMPT [options]   run an agent on a task in a fresh VM
       --repo DIR               folder to copy in as /workspace (a git repository: tracked and new files)
+      --repo URL#BRANCH        repository to clone on this machine, with its git's credentials (https, ssh, file, git)
+      --apply                  put the result on a new branch of DIR's repository, after showing what changes
+      --branch NAME            that branch (default paddock/ID)
+      --yes                    apply without asking
       --out DIR                folder for the results (default paddock-result-ID in the current folder)
       --bundle FILE.tar        one archive with the results (without --out, in place of the folder)
       --model NAME             model to use (default: the agent's own)

@@ -13,6 +13,7 @@ import { untilInterrupted } from "../interrupt.ts";
 import { progressOnStderr } from "../progress_display.ts";
 import { type Publication, type PublishedSession, publishPort } from "../../local/publish.ts";
 import { parseCount, parseDurationMs, parsePublication, parseSizeMib, parseUsd } from "../quantities.ts";
+import { printable } from "../printable.ts";
 import { renderEvent } from "../render_event.ts";
 import { styleFor } from "../style.ts";
 import { EXIT_CODES, exitCodeFor, renderSummary } from "../summary.ts";
@@ -25,6 +26,9 @@ const OPTIONS = {
   repo: { type: "string" },
   out: { type: "string" },
   bundle: { type: "string" },
+  apply: { type: "boolean", default: false },
+  branch: { type: "string" },
+  yes: { type: "boolean", default: false },
   model: { type: "string" },
   memory: { type: "string" },
   cpus: { type: "string" },
@@ -66,6 +70,8 @@ export interface RunArguments
   extends Omit<LocalTaskOptions, "signal" | "onProgress" | "onEvent" | "onNotice"> {
   readonly json: boolean;
   readonly install: boolean;
+  /** applies without asking */
+  readonly yes: boolean;
   /** the guest's ports that are reachable here while it runs */
   readonly publications: readonly Publication[];
 }
@@ -87,6 +93,10 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
   if (values.demo && values["model-url"] !== undefined) {
     throw new UsageError("--demo and --model-url exclude each other");
   }
+  if (values.branch !== undefined && !values.apply) throw new UsageError("--branch needs --apply");
+  if (values.apply && !values.yes && (values.json || !Deno.stdin.isTerminal())) {
+    throw new UsageError("--apply asks before it applies: without a terminal it needs --yes");
+  }
   if (values.demo && values.login) throw new UsageError("--demo and --login exclude each other");
   return {
     agent,
@@ -94,6 +104,9 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
     repo: values.repo,
     out: values.out,
     bundle: values.bundle,
+    apply: values.apply,
+    branch: values.branch,
+    yes: values.yes,
     model: values.model,
     memoryMib: optional(values.memory, (text) => parseSizeMib("--memory", text)),
     cpus: optional(values.cpus, (text) => parseCount("--cpus", text)),
@@ -119,7 +132,7 @@ export function parseRunArguments(args: readonly string[]): RunArguments {
 
 /** Runs the command and gives its exit code. */
 export async function run(args: readonly string[]): Promise<number> {
-  const { json, install, publications, ...task } = parseRunArguments(args);
+  const { json, install, yes, publications, ...task } = parseRunArguments(args);
   const progress = progressOnStderr();
   const style = styleFor(Deno.stdout);
   // While the agent has the terminal, what would be printed waits
@@ -159,7 +172,7 @@ export async function run(args: readonly string[]): Promise<number> {
       const { hostPort } = ports.use(publishPort(session.promise, publication));
       progress.line(`127.0.0.1:${hostPort} leads to port ${publication.guestPort} of the VM`);
     }
-    const { result, outFolder } = await runLocalTask({
+    const { result, outFolder, branch } = await runLocalTask({
       ...task,
       signal,
       onSession: (client, id) => session.resolve({ client, id }),
@@ -167,9 +180,15 @@ export async function run(args: readonly string[]): Promise<number> {
       onEvent,
       onProgress: (event) => progress.show(event),
       onNotice: (message) => progress.line(message),
+      confirmApply: (diffStat) => {
+        for (const line of diffStat) progress.line(printable(line));
+        return yes || confirm("Apply this to a new branch?");
+      },
     });
     if (!json) { for (const line of renderSummary(result, { outFolder, style })) print(line); }
     else if (outFolder !== "") progress.line(`Results are in ${outFolder}/`);
+    if (branch !== undefined) progress.line(`Applied to the branch ${branch}: git switch ${branch}`);
+    else if (task.apply) progress.line("Nothing was applied");
     if (task.bundle !== undefined) progress.line(`All of them are in ${task.bundle}`);
     return exitCodeFor(result.outcome);
   } catch (error) {
