@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import type { ResultDocument } from "../../src/local/run_local_task.ts";
 import type { SessionView } from "../../src/api/client.ts";
+import { startModelServer } from "../support/model_server/model_server.ts";
+import { type PtyChild, startOnPty } from "../support/pty.ts";
 import {
   assertNothingLeft,
   sandbox,
@@ -118,10 +120,47 @@ Deno.test("a kept session takes commands and files, is listed, stopped and remov
       const { code, stderr } = await sandbox(["rm", id]);
       assert.equal(code, 0, stderr);
     }
-    assert.deepEqual(await sessions(), []);
+    assert.ok(!(await sessions()).some((session) => session.id === id));
   });
   await assertNothingLeft(30_000);
 });
+
+Deno.test("without a prompt the agent's own interface is on the terminal, and its work in the results", async () => {
+  const server = startModelServer({ requiredKey: "sk-e2e" });
+  await withFolder(async (folder) => {
+    const command = sandboxCommand(
+      "run",
+      "codex",
+      "--model-url",
+      `${server.url}/v1`,
+      "--out",
+      `${folder}/out`,
+    );
+    const env = { OPENAI_API_KEY: "sk-e2e", TERM: "xterm-256color" };
+    await using pty = startOnPty(`stty rows 30 cols 100; ${command.join(" ")}`, env);
+    // It asks its terminal where the cursor is
+    await pty.expect(/\x1b\[6n/, { limitMs: 120_000 });
+    await pty.type("\x1b[1;1R");
+    const ready = await pty.expect(/Ask Codex to do anything/, { limitMs: 60_000 });
+    await pty.type("write a greeting");
+    await typed(pty, /greeting/, ready);
+    await pty.type("\r");
+    const done = await pty.expect(/Worked for/, { from: ready, limitMs: 60_000 });
+    await pty.type("/quit");
+    await typed(pty, /quit/, done);
+    await pty.type("\r");
+    await pty.expect(/Results are in/, { from: done, limitMs: 60_000 });
+    assert.equal((await pty.status).code, 0);
+    await shell('grep -q Hello out/files/hello.txt; grep -q \'"outcome": "done"\' out/result.json', folder);
+  }).finally(() => server.close());
+  await assertNothingLeft(10_000);
+});
+
+/** Waits until what was typed is shown: a key that comes too early is lost in the drawing of the last one. */
+async function typed(pty: PtyChild, pattern: RegExp, from: number): Promise<void> {
+  await pty.expect(pattern, { from, limitMs: 30_000 });
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+}
 
 /** The loopback port that a process listens on. */
 async function portOf(pid: number): Promise<number> {

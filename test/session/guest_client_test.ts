@@ -1,37 +1,9 @@
 import assert from "node:assert/strict";
 import { GuestOperationError } from "../../src/session/guest_connection.ts";
-import { GuestClient, type GuestCommand } from "../../src/session/guest_client.ts";
+import type { GuestClient, GuestCommand } from "../../src/session/guest_client.ts";
 import { readFileChunks } from "../../src/session/workspace_scan.ts";
-import { initUnavailable, NativeInit } from "../support/guest_init.ts";
-
-/** Plays the VMM's part: greets on one socket as its vsock device does, and passes on to the init's. */
-async function serveHandshake(listener: Deno.UnixListener, target: string): Promise<void> {
-  for await (const conn of listener) {
-    void (async () => {
-      const greeting = new Uint8Array(64);
-      await conn.read(greeting);
-      await conn.write(new TextEncoder().encode("OK 7\n"));
-      const init = await Deno.connect({ transport: "unix", path: target });
-      await Promise.allSettled([
-        conn.readable.pipeTo(init.writable),
-        init.readable.pipeTo(conn.writable),
-      ]);
-    })();
-  }
-}
-
-async function withGuest(use: (guest: GuestClient, folder: string) => Promise<void>): Promise<void> {
-  await using init = await NativeInit.start();
-  const path = `${init.folder}/v.sock`;
-  const listener = Deno.listen({ transport: "unix", path });
-  const serving = serveHandshake(listener, init.socket);
-  try {
-    await use(new GuestClient(path), init.folder);
-  } finally {
-    listener.close();
-    await serving.catch(() => {});
-  }
-}
+import { initUnavailable } from "../support/guest_init.ts";
+import { withNativeGuest } from "../support/native_guest.ts";
 
 /** Runs a shell script through the guest and collects what it printed. */
 async function shell(
@@ -65,7 +37,7 @@ const testGuest = (name: string, fn: () => Promise<void>): void =>
   });
 
 testGuest("GuestClient.exec() keeps stdout, stderr and the exit code apart", async () => {
-  await withGuest(async (guest) => {
+  await withNativeGuest(async (guest) => {
     const decoder = new TextDecoder();
     let stdout = "";
     let stderr = "";
@@ -83,7 +55,7 @@ testGuest("GuestClient.exec() keeps stdout, stderr and the exit code apart", asy
 });
 
 testGuest("GuestClient.exec() carries signals to the command", async () => {
-  await withGuest(async (guest) => {
+  await withNativeGuest(async (guest) => {
     const running = Promise.withResolvers<void>();
     const process = await guest.exec({
       argv: ["/bin/sh", "-c", "echo up; exec sleep 60"],
@@ -100,7 +72,7 @@ testGuest("GuestClient.exec() carries signals to the command", async () => {
 });
 
 testGuest("GuestClient.exec() delivers a large output whole to a slow reader", async () => {
-  await withGuest(async (guest) => {
+  await withNativeGuest(async (guest) => {
     let byteCount = 0;
     const { exit } = await shell(guest, "head -c 5000000 /dev/zero", {
       onStdout: async (chunk) => {
@@ -114,7 +86,7 @@ testGuest("GuestClient.exec() delivers a large output whole to a slow reader", a
 });
 
 testGuest("GuestClient.exec() reports a command that cannot be started", async () => {
-  await withGuest(async (guest) => {
+  await withNativeGuest(async (guest) => {
     const process = await guest.exec({
       argv: ["/no/such/program"],
       env: {},
@@ -128,7 +100,7 @@ testGuest("GuestClient.exec() reports a command that cannot be started", async (
 });
 
 testGuest("GuestClient.put() and get() carry a tree with links, modes and odd names", async () => {
-  await withGuest(async (guest, folder) => {
+  await withNativeGuest(async (guest, folder) => {
     const make =
       `mkdir -p in/deep in/empty; echo a > "in/a file"; printf '#!/bin/sh\\n' > in/deep/run; chmod 755 in/deep/run
       ln -s deep/run in/link; ln in/deep/run in/hard; head -c 100000 /dev/urandom > in/bin; : > in/none
@@ -153,7 +125,7 @@ testGuest("GuestClient.put() and get() carry a tree with links, modes and odd na
 });
 
 testGuest("GuestClient.get() stops at its limit", async () => {
-  await withGuest(async (guest, folder) => {
+  await withNativeGuest(async (guest, folder) => {
     await Deno.mkdir(`${folder}/big`);
     await Deno.writeFile(`${folder}/big/file`, new Uint8Array(1_000_000));
     await assert.rejects(async () => {
@@ -163,7 +135,7 @@ testGuest("GuestClient.get() stops at its limit", async () => {
 });
 
 testGuest("GuestClient.put() reports why the guest refuses an archive", async () => {
-  await withGuest(async (guest, folder) => {
+  await withNativeGuest(async (guest, folder) => {
     async function* rubbish(): AsyncGenerator<Uint8Array> {
       for (let count = 0; count < 100; count++) {
         yield await Promise.resolve(new Uint8Array(20_000).fill(0x41));
@@ -174,11 +146,11 @@ testGuest("GuestClient.put() reports why the guest refuses an archive", async ()
 });
 
 testGuest("GuestClient.ping() is answered", async () => {
-  await withGuest((guest) => guest.ping());
+  await withNativeGuest((guest) => guest.ping());
 });
 
 testGuest("GuestClient.exec() carries stdin to its end, more than the guest keeps at once", async () => {
-  await withGuest(async (guest) => {
+  await withNativeGuest(async (guest) => {
     let counted = "";
     const process = await guest.exec({
       argv: ["/bin/sh", "-c", "sleep 0.2; wc -c"],
@@ -197,7 +169,7 @@ testGuest("GuestClient.exec() carries stdin to its end, more than the guest keep
 });
 
 testGuest("GuestClient.exec() gives a command a terminal that is typed at and resized", async () => {
-  await withGuest(async (guest) => {
+  await withNativeGuest(async (guest) => {
     let seen = "";
     const watchers: { text: string; resolve: () => void }[] = [];
     const sees = (text: string): Promise<void> =>
@@ -209,7 +181,7 @@ testGuest("GuestClient.exec() gives a command a terminal that is typed at and re
       argv: [
         "/bin/sh",
         "-c",
-        "stty size; trap 'stty size' WINCH; while :; do read -r line && echo got $line; done",
+        "trap 'stty size' WINCH; stty size; while :; do read -r line && echo got $line; done",
       ],
       env: { PATH: "/usr/bin:/bin", TERM: "dumb" },
       cwd: "/",
@@ -234,7 +206,7 @@ testGuest("GuestClient.exec() gives a command a terminal that is typed at and re
 testGuest(
   "GuestClient.connect() carries bytes both ways to a port of the guest's, half-closed ends too",
   async () => {
-    await withGuest(async (guest) => {
+    await withNativeGuest(async (guest) => {
       using server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
       const served = (async (): Promise<number> => {
         using conn = await server.accept();
@@ -260,7 +232,7 @@ testGuest(
 );
 
 testGuest("GuestClient.connect() says that nobody listens on a port", async () => {
-  await withGuest(async (guest) => {
+  await withNativeGuest(async (guest) => {
     await assert.rejects(guest.connect(1), /cannot connect to port 1: Connection refused/);
   });
 });

@@ -7,7 +7,8 @@
 /** The text of the help. */
 export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
 
-  sandbox run AGENT PROMPT [options]   run an agent on a task in a fresh VM
+  sandbox run AGENT [PROMPT] [options] run an agent on a task in a fresh VM; without a prompt, on a terminal, the
+                                       agent's own user interface
       --repo DIR               folder to copy in as /workspace (a git repository: tracked and new files)
       --repo URL#BRANCH        repository to clone on this machine, with its git's credentials (https, ssh, file, git)
       --apply                  put the result on a new branch of DIR's repository, after showing what changes
@@ -29,7 +30,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --profile NAME           let it reach the hosts of a profile: packages, git, model-only (none)
       --network MODE           proxy (default: allowed names only), none (its model only, no names), or nat (every
                                public address; not this machine, its neighbours or metadata)
-      --keep                   keep the VM's disk and console output
+      --keep                   keep the session: its VM goes on, for the commands below
+      --publish HOST:GUEST     lead a port of 127.0.0.1 to one of the VM's while it runs (several times)
       --json                   print events as JSON, one a line
       --demo                   use the scripted model that comes with Paddock: needs no key
       --install                install missing packages without asking
@@ -44,6 +46,15 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox images list [--json]         the images that were built, with versions, sizes and ages
   sandbox images build AGENT…          build what is missing now, rather than at the first run
   sandbox images remove AGENT…         delete an agent's images; the next run builds one again
+
+  sandbox ls [--json]                  the sessions that were kept, and those that tasks run in
+  sandbox shell SESSION                a shell in it (--user root, --cwd DIR, --env NAME=VALUE)
+  sandbox exec SESSION -- CMD …        a command in it, with the same options; -t gives it this terminal
+  sandbox cp FROM TO                   copy files; one of the two is SESSION:PATH
+  sandbox publish SESSION HOST:GUEST…  lead ports of 127.0.0.1 to ports of its guest until Ctrl-C
+  sandbox logs SESSION [--network]     what its guest printed last, or its network journal since it is kept
+  sandbox stop SESSION…                power it off; its disk stays
+  sandbox rm SESSION…                  end it, and remove its disk
 
   sandbox boot -k KERNEL [-i INITRD] [-d DISK]… [-t TAP] [-m MEMORY] [-a CMDLINE]
                                        boot a kernel with its serial console here; Ctrl-A Ctrl-C quits

@@ -1,0 +1,40 @@
+/**
+ * The real init program as a guest: on this machine, behind a socket that greets as a VMM's vsock device does.
+ *
+ * @module
+ */
+
+import { GuestClient } from "../../src/session/guest_client.ts";
+import { NativeInit } from "./guest_init.ts";
+
+/** Plays the VMM's part: greets on one socket as its vsock device does, and passes on to the init's. */
+async function serveHandshake(listener: Deno.UnixListener, target: string): Promise<void> {
+  for await (const conn of listener) {
+    void (async () => {
+      const greeting = new Uint8Array(64);
+      await conn.read(greeting);
+      await conn.write(new TextEncoder().encode("OK 7\n"));
+      const init = await Deno.connect({ transport: "unix", path: target });
+      await Promise.allSettled([
+        conn.readable.pipeTo(init.writable),
+        init.readable.pipeTo(conn.writable),
+      ]);
+    })();
+  }
+}
+
+/** Gives a client of the init, and a folder that is the test's. */
+export async function withNativeGuest(
+  use: (guest: GuestClient, folder: string) => Promise<void>,
+): Promise<void> {
+  await using init = await NativeInit.start();
+  const path = `${init.folder}/v.sock`;
+  const listener = Deno.listen({ transport: "unix", path });
+  const serving = serveHandshake(listener, init.socket);
+  try {
+    await use(new GuestClient(path), init.folder);
+  } finally {
+    listener.close();
+    await serving.catch(() => {});
+  }
+}
