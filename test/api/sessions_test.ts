@@ -93,6 +93,10 @@ async function withServer(use: (setup: Setup) => Promise<void>): Promise<void> {
   });
 }
 
+async function sessionIsUp(client: ApiClient): Promise<void> {
+  while ((await client.sessions()).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
 const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
 const testSessions = (name: string, use: (setup: Setup) => Promise<void>): void =>
   Deno.test({
@@ -152,6 +156,7 @@ testSessions(
 
 testSessions("the agent takes one terminal, and no second one", async ({ client, endTask }) => {
   const { id } = await client.submit({ agent: "codex", interactive: true });
+  await sessionIsUp(client);
   const size = { rows: 7, cols: 99 };
   const first = client.exec(id, { agent: true, terminal: size });
   assert.equal((await outcome(first)).stdout, "agent on a 7 99 terminal\r\n");

@@ -1,3 +1,5 @@
+import { parsePublication } from "../../src/cli/quantities.ts";
+import { parseSessionPath } from "../../src/local/session_files.ts";
 import assert from "node:assert/strict";
 import { describeFailure } from "../../src/cli/main.ts";
 import { parseBootArguments } from "../../src/cli/commands/boot.ts";
@@ -325,4 +327,28 @@ Deno.test("parseRunArguments() takes --apply only where somebody can say yes", (
   assert.deepEqual([apply, branch, yes], [true, "b", true]);
   assert.throws(() => parseRunArguments(["codex", "x", "--apply", "--json"]), /--yes/);
   assert.throws(() => parseRunArguments(["codex", "x", "--branch", "b"]), /--branch needs --apply/);
+});
+
+Deno.test("parsePublication() takes two ports, or one for both", () => {
+  assert.deepEqual(parsePublication("8080:80"), { hostPort: 8080, guestPort: 80 });
+  assert.deepEqual(parsePublication("3000"), { hostPort: 3000, guestPort: 3000 });
+  assert.deepEqual(parsePublication("0:80"), { hostPort: 0, guestPort: 80 });
+  for (const text of ["", "80:0", "x:80", "80:80:80", "70000:80", "1:99999", "0", "-1:1"]) {
+    assert.throws(() => parsePublication(text), /must be HOST:GUEST/, text);
+  }
+});
+
+Deno.test("parseSessionPath() tells paths of sessions from paths of this machine", () => {
+  assert.deepEqual(parseSessionPath("abcdefghij:/etc/"), { id: "abcdefghij", path: "/etc" });
+  assert.deepEqual(parseSessionPath("abcdefghij:/"), { id: "abcdefghij", path: "/" });
+  assert.deepEqual(parseSessionPath("abcdefghij:dist"), { id: "abcdefghij", path: "/workspace/dist" });
+  assert.deepEqual(parseSessionPath("abcdefghij:"), { id: "abcdefghij", path: "/workspace" });
+  for (const text of ["./abcdefghij:/x", "/a:/b", "a", "C:/x"]) {
+    assert.equal(parseSessionPath(text), undefined, text);
+  }
+});
+
+Deno.test("a run without a prompt needs a terminal", () => {
+  assert.throws(() => parseRunArguments(["codex"]), /without one the agent's own interface needs a terminal/);
+  assert.throws(() => parseRunArguments(["codex", " "]), /A prompt is needed/);
 });

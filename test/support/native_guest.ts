@@ -4,6 +4,7 @@
  * @module
  */
 
+import { splice } from "../../src/network/splice.ts";
 import { GuestClient } from "../../src/session/guest_client.ts";
 import { NativeInit } from "./guest_init.ts";
 
@@ -15,10 +16,7 @@ async function serveHandshake(listener: Deno.UnixListener, target: string): Prom
       await conn.read(greeting);
       await conn.write(new TextEncoder().encode("OK 7\n"));
       const init = await Deno.connect({ transport: "unix", path: target });
-      await Promise.allSettled([
-        conn.readable.pipeTo(init.writable),
-        init.readable.pipeTo(conn.writable),
-      ]);
+      await splice(conn, init, { first: [], maxBytes: Infinity, idleTimeoutMs: 60_000 });
     })();
   }
 }
