@@ -139,7 +139,7 @@ Deno.test("without a prompt the agent's own interface is on the terminal, and it
     const env = { OPENAI_API_KEY: "sk-e2e", TERM: "xterm-256color" };
     await using pty = startOnPty(`stty rows 30 cols 100; ${command.join(" ")}`, env);
     // It asks its terminal where the cursor is
-    await pty.expect(/\x1b\[6n/, { limitMs: 120_000 });
+    await pty.expect(new RegExp("\x1b\\[6n"), { limitMs: 120_000 });
     await pty.type("\x1b[1;1R");
     const ready = await pty.expect(/Ask Codex to do anything/, { limitMs: 60_000 });
     await pty.type("write a greeting");
