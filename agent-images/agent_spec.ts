@@ -104,6 +104,8 @@ export interface AgentSpec {
   readonly title: string;
   /** version of the agent itself */
   readonly version: string;
+  /** where newer versions are published, and what has the agent say its version */
+  readonly release: { readonly npm: string; readonly versionCommand: readonly string[] };
   /** npm packages at pinned versions, with the files taken from each */
   readonly npm: readonly AgentPackage[];
   /** an agent of many packages */

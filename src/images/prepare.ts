@@ -7,14 +7,15 @@ import { join, relative } from "node:path";
 import { addDebs, addToolsToAlpine, buildDebianRoot, unpackTarball } from "./debian_root.ts";
 import { type AlpineTarball, downloadAlpine, givenAlpine } from "./alpine.ts";
 import { addAlpinePackages } from "./apk.ts";
-import { buildOnce, exists } from "./build_once.ts";
+import { buildOnce, exists, removeAll } from "./build_once.ts";
+import { currentSpec } from "./chosen_version.ts";
 import { contentKey, folderKey } from "./digest.ts";
 import { makeExt4 } from "./ext4.ts";
 import { prepareGuestInit } from "./guest_init.ts";
 import { completeRoot } from "./guest_root.ts";
 import { requireTools } from "./host_tools.ts";
 import { ImageError } from "./image_error.ts";
-import { findImage, type IndexEntry, recordImage } from "./image_index.ts";
+import { findImage, type IndexEntry, listImages, recordImage } from "./image_index.ts";
 import { type GuestKernel, kernelKey, prepareKernel } from "./kernel.ts";
 import { prepareMonitor } from "./monitor_code.ts";
 import { fetchNpmPackage, type NpmPackage, unpackNpmFiles } from "./npm_package.ts";
@@ -24,6 +25,7 @@ import type { OnProgress } from "./progress.ts";
 
 export type { OnProgress, ProgressEvent } from "./progress.ts";
 export { ImageError } from "./image_error.ts";
+export type { IndexEntry } from "./image_index.ts";
 
 /** What a session boots from. */
 export interface PreparedImage {
@@ -60,14 +62,15 @@ export interface PrepareOptions {
 const BUILDER_VERSION = "4";
 
 /** Prepares the image of one agent; returns at once when it is in the cache. @throws {ImageError} */
-export async function prepareImage(spec: ImageSpec, options: PrepareOptions): Promise<PreparedImage> {
+export async function prepareImage(pinned: ImageSpec, options: PrepareOptions): Promise<PreparedImage> {
+  const spec = await currentSpec(cacheDir(), pinned);
   const readOnly = Deno.env.get("PADDOCK_CACHE_READONLY") === "1";
   const given = options.alpineRootfs ?? Deno.env.get("PADDOCK_ALPINE_ROOTFS");
   const alpine = given === undefined || given === "" || readOnly ? undefined : await givenAlpine(given);
   const inputs = readOnly ? undefined : await inputsKey(spec, alpine);
   await prepareMonitor(options.signal);
   const found = await findImage(cacheDir(), spec.name, inputs);
-  if (found !== undefined) return fromEntry(found);
+  if (found !== undefined) return imageOf(found);
   if (inputs === undefined) {
     throw new ImageError(
       "not_prepared",
@@ -77,7 +80,33 @@ export async function prepareImage(spec: ImageSpec, options: PrepareOptions): Pr
   }
   const entry = await build(spec, alpine, inputs, options);
   await recordImage(cacheDir(), spec.name, inputs, entry);
-  return fromEntry(entry);
+  return imageOf(entry);
+}
+
+/** An image that is there and not in use. */
+export interface Candidate {
+  readonly inputs: string;
+  readonly entry: IndexEntry;
+}
+
+/** Builds the image of exactly this specification, without using it. @throws {ImageError} */
+export async function buildCandidate(spec: ImageSpec, options: PrepareOptions): Promise<Candidate> {
+  const given = options.alpineRootfs ?? Deno.env.get("PADDOCK_ALPINE_ROOTFS");
+  const alpine = given === undefined || given === "" ? undefined : await givenAlpine(given);
+  const inputs = await inputsKey(spec, alpine);
+  return { inputs, entry: await build(spec, alpine, inputs, options) };
+}
+
+/** Puts a candidate in use. */
+export async function adoptCandidate(agent: string, { inputs, entry }: Candidate): Promise<void> {
+  await recordImage(cacheDir(), agent, inputs, entry);
+}
+
+/** Deletes a candidate's disk, unless it was in use before. */
+export async function dropCandidate(agent: string, { entry }: Candidate): Promise<void> {
+  const images = await listImages(cacheDir());
+  if (images.some((image) => image.agent === agent && image.imageKey === entry.imageKey)) return;
+  await removeAll(join(cacheDir(), "images", entry.imageKey));
 }
 
 async function inputsKey(spec: ImageSpec, alpine: AlpineTarball | undefined): Promise<string> {
@@ -87,7 +116,8 @@ async function inputsKey(spec: ImageSpec, alpine: AlpineTarball | undefined): Pr
   return contentKey(BUILDER_VERSION, await kernelKey(), init, content, tree, alpine?.sha256 ?? "any base");
 }
 
-function fromEntry(entry: IndexEntry): PreparedImage {
+/** An entry of the index with paths of this machine. */
+export function imageOf(entry: IndexEntry): PreparedImage {
   const cache = cacheDir();
   return {
     ...entry,

@@ -5,11 +5,13 @@
  */
 
 import { type ListedImage, listImages, removeImages } from "../images/image_index.ts";
+import { currentSpec } from "../images/chosen_version.ts";
 import { cacheDir } from "../images/paths.ts";
 import { prepareImage } from "../images/prepare.ts";
 import type { OnProgress } from "../images/progress.ts";
 import { AGENT_NAMES, findAgent } from "../session/agents.ts";
 import { LocalError } from "./local_error.ts";
+import { type ImageUpdate, pinImage, updateImage, type UpdateOptions } from "./update_image.ts";
 
 export type { ListedImage } from "../images/image_index.ts";
 
@@ -35,7 +37,13 @@ function requireAgent(name: string): NonNullable<ReturnType<typeof findAgent>> {
 /** All agents. */
 export async function overviewAgents(): Promise<AgentOverview[]> {
   const images = await listImages(cacheDir());
-  return AGENT_NAMES.map(requireAgent).map(({ name, title, version, memoryMib, model }) => ({
+  const agents = await Promise.all(
+    AGENT_NAMES.map(requireAgent).map(async (spec) => {
+      const { version } = await currentSpec(cacheDir(), spec);
+      return { ...spec, version };
+    }),
+  );
+  return agents.map(({ name, title, version, memoryMib, model }) => ({
     name,
     title,
     version,
@@ -63,4 +71,13 @@ export async function deleteImages(agents: readonly string[]): Promise<Map<strin
   const counts = new Map<string, number>();
   for (const { name } of agents.map(requireAgent)) counts.set(name, await removeImages(cacheDir(), name));
   return counts;
+}
+
+/** Brings an agent's image to another version, or back to the pinned one. */
+export async function changeVersion(
+  agent: string,
+  options: UpdateOptions & { readonly toPinned: boolean },
+): Promise<ImageUpdate> {
+  const spec = requireAgent(agent);
+  return await (options.toPinned ? pinImage : updateImage)(spec, options);
 }

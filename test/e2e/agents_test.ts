@@ -1,42 +1,13 @@
-import assert from "node:assert/strict";
-import type { TimedTaskEvent } from "../../src/api/client.ts";
-import type { ResultDocument } from "../../src/local/run_local_task.ts";
-import { assertNothingLeft, sandbox, shell, withFolder } from "../support/sandbox_cli.ts";
+import { type AgentCase, checkDemo } from "../support/agent_demo.ts";
 
-const MAKE_REPOSITORY = `mkdir repo; cd repo; git init -q -b main; git config user.name owner
-  echo one > kept.txt; git add -A; git commit -qm first; echo local >> kept.txt`;
+/** OpenClaw takes its time: see openclaw_test.ts. */
+const AGENTS: readonly AgentCase[] = [
+  { name: "claude-code", tool: "Bash" },
+  { name: "opencode", tool: "bash" },
+  { name: "codex", tool: "shell" },
+];
 
-/** What each agent calls the tool that runs commands. */
-const AGENTS = [{ name: "claude-code", tool: "Bash" }] as const;
-
-for (const { name, tool } of AGENTS) {
-  Deno.test(`${name} works on a repository, and its patch holds what it did there`, async () => {
-    await withFolder(async (folder) => {
-      await shell(MAKE_REPOSITORY, folder);
-      const args = ["run", name, "--demo", "--repo", `${folder}/repo`, "--out", `${folder}/out`, "--json"];
-      const { code, stdout, stderr } = await sandbox(args);
-      assert.equal(code, 0, stdout + stderr);
-      const events = stdout.trim().split("\n").map((line) => JSON.parse(line) as TimedTaskEvent);
-      const agentEvents = events.flatMap((event) => event.type === "agent" ? [event.event] : []);
-      const call = agentEvents.find((event) => event.type === "tool_call");
-      assert.equal(call?.name, tool);
-      assert.match(call?.input ?? "", /hello\.txt/);
-      const result = agentEvents.find((event) => event.type === "tool_result");
-      assert.match(result?.output ?? "", /Hello from a microVM: Linux/);
-      assert.ok(agentEvents.some((event) => event.type === "done"));
-
-      const document = JSON.parse(await Deno.readTextFile(`${folder}/out/result.json`)) as ResultDocument;
-      assert.equal(document.outcome, "done");
-      assert.equal(document.finalMessage, "Done: I wrote hello.txt with a greeting from inside the microVM.");
-      assert.deepEqual(document.modelRequests, { forwarded: 2, refused: 0, failed: 0 });
-      assert.ok((document.usage?.outputTokens ?? 0) >= 20, JSON.stringify(document.usage));
-      await shell("cp -a repo applied; cd applied; git apply ../out/changes.patch", folder);
-      await shell("mkdir guest; tar -C guest -xf out/workspace.tar", folder);
-      await shell(
-        "diff -r --exclude=.git applied guest; grep 'Hello from a microVM' guest/hello.txt",
-        folder,
-      );
-    });
-    await assertNothingLeft();
-  });
+for (const agent of AGENTS) {
+  Deno.test(`${agent.name} works on a repository, and its patch holds what it did there`, () =>
+    checkDemo(agent));
 }

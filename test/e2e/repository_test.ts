@@ -22,7 +22,14 @@ Deno.test("a repository goes in, and the patch that comes out gives exactly the 
     const prefix = scriptPrefix({ commands: COMMANDS, finalText: "All changed." });
     const args = ["run", "codex", "Change things", "--repo", `${folder}/repo`, "--out", `${folder}/out`];
     const url = ["--model-url", `${server.url}${prefix}/v1`];
-    const { code, stdout, stderr } = await sandbox([...args, ...url], { OPENAI_API_KEY: "sk-e2e" });
+    const { code, stdout, stderr } = await sandbox([
+      ...args,
+      ...url,
+      "--apply",
+      "--yes",
+      "--branch",
+      "result",
+    ], { OPENAI_API_KEY: "sk-e2e" });
     assert.equal(code, 0, stdout + stderr);
     assert.match(stdout, /All changed\./);
 
@@ -41,6 +48,11 @@ Deno.test("a repository goes in, and the patch that comes out gives exactly the 
     );
     assert.match(stdout, /1 commit: see patches\//);
     await shell('cd out/patches; test "$(ls)" = 0001-Agent-all-of-it.patch; grep -q TWO *', folder);
+    await shell(
+      `mkdir branch; git -C repo archive result | tar -x -C branch; diff -r --no-dereference --exclude=.git branch guest
+       test "$(git -C repo log --format=%s main..result | tr '\\n' ,)" = "Codex: Change things,Agent: all of it,"`,
+      folder,
+    );
     await shell("cd guest; git fsck --full; test ! -e .git/hooks", folder);
     assert.ok(!(await Deno.readTextFile(`${folder}/out/changes.patch`)).includes("ignored.log"));
     assert.equal(await shell("cd repo; git status --porcelain", folder), " M change.txt\n?? untracked.txt\n");

@@ -45,6 +45,9 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox agents [--json]              the agents that there are, with versions and what they need
   sandbox images list [--json]         the images that were built, with versions, sizes and ages
   sandbox images build AGENT…          build what is missing now, rather than at the first run
+  sandbox images update [AGENT…]       rebuild at the newest published version; it is used once it has run in a VM
+      --to VERSION             take this version (of one agent)
+      --pinned                 go back to the version that Paddock was made with
   sandbox images remove AGENT…         delete an agent's images; the next run builds one again
 
   sandbox ls [--json]                  the sessions that were kept, and those that tasks run in

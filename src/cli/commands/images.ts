@@ -1,10 +1,17 @@
 /**
- * `sandbox images list|build|remove`: the images that VMs boot from.
+ * `sandbox images list|build|update|remove`: the images that VMs boot from.
  *
  * @module
  */
 
-import { buildImages, deleteImages, type ListedImage, overviewImages } from "../../local/images.ts";
+import { parseArgs } from "node:util";
+import {
+  buildImages,
+  changeVersion,
+  deleteImages,
+  type ListedImage,
+  overviewImages,
+} from "../../local/images.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { progressOnStderr } from "../progress_display.ts";
 import { formatBytes } from "../quantities.ts";
@@ -36,9 +43,49 @@ async function build(names: readonly string[]): Promise<void> {
   }
 }
 
+/** What `images update` is asked for. */
+export interface UpdateArguments {
+  /** agents (none: all that have an image) */
+  readonly agents: readonly string[];
+  readonly version: string | undefined;
+  readonly toPinned: boolean;
+}
+
+/** Reads the words behind `images update`. */
+export function parseUpdateArguments(args: readonly string[]): UpdateArguments {
+  const options = { to: { type: "string" }, pinned: { type: "boolean", default: false } } as const;
+  const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
+  if (values.to !== undefined && (values.pinned || positionals.length !== 1)) {
+    throw new UsageError("--to takes a version of one agent: sandbox images update codex --to 1.2.3");
+  }
+  return { agents: positionals, version: values.to, toPinned: values.pinned };
+}
+
+async function update(args: readonly string[]): Promise<void> {
+  const { agents, version, toPinned } = parseUpdateArguments(args);
+  const built = (await overviewImages()).map(({ agent }) => agent);
+  const progress = progressOnStderr();
+  using interrupt = untilInterrupted(() => progress.line("Stopping"));
+  const { signal } = interrupt;
+  try {
+    for (const agent of new Set(agents.length === 0 ? built : agents)) {
+      const options = { version, toPinned, signal, onProgress: progress.show.bind(progress) };
+      const { from, to } = await changeVersion(agent, options);
+      progress.clear();
+      console.log(from === to ? `${agent} is at ${to} already` : `${agent}: ${from} is now ${to}`);
+    }
+  } finally {
+    progress.clear();
+  }
+}
+
 /** Runs the command and gives its exit code. */
 export async function images(args: readonly string[]): Promise<number> {
   const [verb, ...rest] = args;
+  if (verb === "update") {
+    await update(rest);
+    return 0;
+  }
   const option = rest.find((word) => word.startsWith("-") && !(verb === "list" && word === "--json"));
   if (option !== undefined) throw new UsageError(`Unknown option "${option}"`);
   switch (verb) {
@@ -59,6 +106,6 @@ export async function images(args: readonly string[]): Promise<number> {
       }
       return 0;
     default:
-      throw new UsageError("sandbox images takes list, build or remove");
+      throw new UsageError("sandbox images takes list, build, update or remove");
   }
 }
