@@ -32,6 +32,8 @@ const FIRST_HOST_PORT = 2 ** 30;
 export interface VsockBackend {
   /** a stream whose readiness is reported to `events`, or `undefined` if nobody listens */
   connect(hostPort: number): HostStream | undefined;
+  /** told of connections that the guest was refused: of its own accord, it may be told without end */
+  refused(target: { readonly cid: number; readonly port: number }): void;
   /** the guest is gone or restarted: streams were closed */
   reset(): void;
 }
@@ -116,9 +118,11 @@ export class VirtioVsock implements VirtioDevice {
     const bytes = reader.copy(packet.VSOCK_HEADER_BYTES);
     if (bytes === undefined) return;
     const header = packet.decodeVsockHeader(bytes);
-    // §5.10.6: only from the guest's own id, only to the host. There is nobody to answer otherwise.
-    if (header.srcCid !== this.#guestCid || header.dstCid !== packet.VMADDR_CID_HOST) return;
-    if (header.type !== packet.VIRTIO_VSOCK_TYPE_STREAM) return this.#queueReset(header);
+    // §5.10.6: only from the guest's own id: there is nobody to answer otherwise.
+    if (header.srcCid !== this.#guestCid) return;
+    // Only to the host: a guest that waited for another one would wait for its kernel's time limit.
+    if (header.dstCid !== packet.VMADDR_CID_HOST) return this.#refuse(header);
+    if (header.type !== packet.VIRTIO_VSOCK_TYPE_STREAM) return this.#refuse(header);
     const connection = this.#connections.get(key(header.srcPort, header.dstPort));
     if (connection !== undefined) {
       connection.updateCredit(header);
@@ -134,7 +138,7 @@ export class VirtioVsock implements VirtioDevice {
     const stream = this.#connections.size < MAX_CONNECTIONS
       ? this.#backend.connect(header.dstPort)
       : undefined;
-    if (stream === undefined) return this.#queueReset(header);
+    if (stream === undefined) return this.#refuse(header);
     const connection = new VsockConnection(
       { guestPort: header.srcPort, hostPort: header.dstPort },
       stream,
@@ -185,10 +189,18 @@ export class VirtioVsock implements VirtioDevice {
     if (connection.state !== "closed" && connection.finished) this.#close(connection);
   }
 
+  /** Answers what cannot be reached; only a try to connect is worth telling. */
+  #refuse(header: packet.VsockHeader): void {
+    if (header.op === packet.VIRTIO_VSOCK_OP_REQUEST) {
+      this.#backend.refused({ cid: header.dstCid, port: header.dstPort });
+    }
+    if (header.op !== packet.VIRTIO_VSOCK_OP_RST) this.#queueReset(header);
+  }
+
   #queueReset(header: packet.VsockHeader): void {
     this.#pushReset({
       ...header,
-      srcCid: packet.VMADDR_CID_HOST,
+      srcCid: header.dstCid,
       dstCid: this.#guestCid,
       srcPort: header.dstPort,
       dstPort: header.srcPort,

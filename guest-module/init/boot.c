@@ -101,6 +101,9 @@ static void set_up_network(void)
 		complain("bring up", "eth0");
 	else if (boot_option("paddock.gw", value, sizeof(value)) != NULL && net_default_route(value) < 0)
 		complain("route through", value);
+	/* As distributions have it. What may be pinged is decided outside, where a try is seen, too */
+	if (net_allow_ping() < 0)
+		complain("allow", "ping");
 }
 
 /* Agents are programs of hundreds of MB, read page by page as they run: fewer, larger reads of the disk. */

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <stdlib.h>
@@ -80,4 +81,14 @@ int net_default_route(const char *gateway)
 	route.rt_genmask = inet_address(INADDR_ANY);
 	route.rt_gateway = inet_address(parsed.s_addr);
 	return close_with(fd, ioctl(fd, SIOCADDRT, &route));
+}
+
+int net_allow_ping(void)
+{
+	static const char all_groups[] = "0 2147483647";
+	int fd = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	return close_with(fd, write(fd, all_groups, sizeof(all_groups) - 1) < 0 ? -1 : 0);
 }

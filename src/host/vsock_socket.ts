@@ -16,6 +16,15 @@ const MAX_REQUEST_BYTES = 19;
 /** Clients that have connected and not yet said what they want. */
 const MAX_HANDSHAKES = 64;
 
+/** Different targets that are told of: a guest could try all of them. */
+const MAX_TOLD_TARGETS = 64;
+
+/** What the guest tried to reach in vain. */
+export interface VsockTarget {
+  readonly cid: number;
+  readonly port: number;
+}
+
 /** What the sockets need of the vsock device. */
 export interface VsockEvents {
   connectGuest(guestPort: number, stream: VsockStream): boolean;
@@ -97,11 +106,22 @@ export class VsockSocket implements Disposable {
   readonly #listenFd: number;
   readonly #context: Context;
   readonly #handshakes = new Map<number, { socket: UnixSocket; line: string }>();
+  readonly #onRefused: (target: VsockTarget) => void;
+  readonly #told = new Set<string>();
   #events: VsockEvents | undefined;
 
-  /** Listens at `path`. `guard` wraps each call into the device. */
-  constructor(path: string, options: { iovec: Iovec; poller: Poller; guard: (work: () => void) => void }) {
+  /** Listens at `path`. `guard` wraps each call into the device; `onRefused` is told of each target once. */
+  constructor(
+    path: string,
+    options: {
+      iovec: Iovec;
+      poller: Poller;
+      guard: (work: () => void) => void;
+      onRefused: (target: VsockTarget) => void;
+    },
+  ) {
     this.#path = path;
+    this.#onRefused = options.onRefused;
     this.#context = {
       iovec: options.iovec,
       poller: options.poller,
@@ -121,6 +141,14 @@ export class VsockSocket implements Disposable {
   connect(hostPort: number): VsockStream | undefined {
     const fd = connectUnix(`${this.#path}_${hostPort}`);
     return fd === undefined ? undefined : new VsockStream(fd, this.#context, false);
+  }
+
+  /** The guest was refused a connection. */
+  refused({ cid, port }: VsockTarget): void {
+    const name = `${cid}:${port}`;
+    if (this.#told.has(name) || this.#told.size >= MAX_TOLD_TARGETS) return;
+    this.#told.add(name);
+    this.#onRefused({ cid, port });
   }
 
   /** The device was reset: whoever was about to connect has to try again. */

@@ -20,7 +20,7 @@ import { openDisk } from "../host/open_disk.ts";
 import { RamReleaser } from "./ram_releaser.ts";
 import { RandomSource } from "../host/random.ts";
 import { Tap } from "../host/tap.ts";
-import { VsockSocket } from "../host/vsock_socket.ts";
+import { VsockSocket, type VsockTarget } from "../host/vsock_socket.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
 import type { VirtioDevice } from "../virtio/device.ts";
 import { parseMac } from "./config.ts";
@@ -51,6 +51,8 @@ export interface DeviceContext {
   readonly onKick: (work: () => boolean) => void;
   /** of the network interface */
   readonly link: { readonly up: boolean };
+  /** told of what the guest tried to reach by vsock in vain */
+  readonly onVsockRefused: (target: VsockTarget) => void;
   readonly onHostError: (error: unknown) => void;
 }
 
@@ -65,7 +67,12 @@ export function createDevices(
   if (config.net !== undefined) devices.push(createNet(config.net, config.cpus, context));
   if (config.vsock !== undefined) {
     const socket = resources.use(
-      new VsockSocket(config.vsock.socketPath, { iovec, poller, guard: (work) => guard(vsock, work) }),
+      new VsockSocket(config.vsock.socketPath, {
+        iovec,
+        poller,
+        guard: (work) => guard(vsock, work),
+        onRefused: context.onVsockRefused,
+      }),
     );
     const vsock = new VirtioVsock(socket, config.vsock.cid);
     socket.attach(vsock);

@@ -22,7 +22,7 @@ import { LinkSwitch } from "./link_switch.ts";
 import { ConsoleTerminal } from "./console_terminal.ts";
 import * as layout from "./layout.ts";
 import { answerRegisterCall } from "./register_call.ts";
-import { callWords, INTERRUPT_STATUS_WORD, type IoStart } from "./worker_protocol.ts";
+import { callWords, INTERRUPT_STATUS_WORD, type IoNews, type IoStart } from "./worker_protocol.ts";
 
 /** Disk transfers of all disks that can be under way: what comes on top is done at once. */
 const RING_ENTRIES = 512;
@@ -44,11 +44,11 @@ export class IoLoop implements Disposable {
   #loggedErrors = 0;
 
   /**
-   * `onConsole` is called when the virtio console's output waits. Opens all backends and binds all eventfds.
+   * `report` takes what main is to know at once. Opens all backends and binds all eventfds.
    *
    * @throws {SysError} or {Qcow2Error} if something cannot be opened: then nothing stays open
    */
-  constructor(start: IoStart, onConsole: () => void) {
+  constructor(start: IoStart, report: (report: IoNews) => void) {
     this.#start = start;
     this.#poller = this.#resources.use(new Poller());
     try {
@@ -61,7 +61,7 @@ export class IoLoop implements Disposable {
       const devices = createDevices({ ...start.config, cpus: start.cpus }, {
         memory,
         ramAddr: hostAddr,
-        terminal: start.terminal && new ConsoleTerminal(start.terminal, onConsole),
+        terminal: start.terminal && new ConsoleTerminal(start.terminal, () => report({ type: "console" })),
         iovec: new Iovec(ram, hostAddr),
         ring,
         poller: this.#poller,
@@ -69,6 +69,7 @@ export class IoLoop implements Disposable {
         guard: (device, work) => this.#transports.get(device)?.guard(work),
         onKick: (work) => this.#kickWork.push(work),
         link: new LinkSwitch(start.shared, () => {}),
+        onVsockRefused: (target) => report({ type: "vsock_refused", ...target }),
         onHostError: (error) => this.#logHostError(error),
       });
       this.cmdline = devices.map((device, index) => this.#attach(device, index, memory)).join(" ");

@@ -9,6 +9,7 @@ import { ConfigError } from "./config.ts";
 import { ThreadError } from "./vcpu_thread.ts";
 import {
   IO_REQUESTS_WORD,
+  type IoNews,
   type IoReport,
   type IoRequest,
   type IoStart,
@@ -32,11 +33,11 @@ export class IoThread {
 
   private constructor(
     worker: Worker,
-    { port, kick, shared, onConsole }: {
+    { port, kick, shared, onNews }: {
       port: MessagePort;
       kick: EventFd;
       shared: SharedArrayBuffer;
-      onConsole: () => void;
+      onNews: (news: IoNews) => void;
     },
   ) {
     this.#port = port;
@@ -54,7 +55,8 @@ export class IoThread {
           );
           return stopped.resolve();
         case "console":
-          return onConsole();
+        case "vsock_refused":
+          return onNews(data);
         case "stopped":
           return stopped.resolve();
         default:
@@ -74,11 +76,15 @@ export class IoThread {
     this.failed.catch(() => {});
   }
 
-  /** Starts the thread. `kick` is the eventfd behind `start.kickFd`; `onConsole` hears of output that waits. */
-  static start(start: Omit<IoStart, "type" | "port">, kick: EventFd, onConsole: () => void): IoThread {
+  /** Starts the thread. `kick` is the eventfd behind `start.kickFd`; `onNews` hears what happens while it runs. */
+  static start(
+    start: Omit<IoStart, "type" | "port">,
+    kick: EventFd,
+    onNews: (news: IoNews) => void,
+  ): IoThread {
     const worker = new Worker(threadProgram("io_worker"), { type: "module", name: "io" });
     const { port1, port2 } = new MessageChannel();
-    const thread = new IoThread(worker, { port: port1, kick, shared: start.shared, onConsole });
+    const thread = new IoThread(worker, { port: port1, kick, shared: start.shared, onNews });
     const message: IoStart = { type: "start", port: port2, ...start };
     worker.postMessage(message, [port2]);
     return thread;

@@ -22,7 +22,7 @@ const scope = self as unknown as {
 scope.onmessage = ({ data }) => {
   let loop: IoLoop;
   try {
-    loop = new IoLoop(data, () => scope.postMessage({ type: "console" }));
+    loop = new IoLoop(data, (news) => scope.postMessage(news));
   } catch (error) {
     const known = error instanceof SysError || error instanceof Qcow2Error || error instanceof ConfigError ||
       error instanceof SocketPathError;

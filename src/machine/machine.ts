@@ -16,6 +16,7 @@ import { KVM_CAP_TSC_DEADLINE_TIMER } from "../kvm/abi.ts";
 import { cpuidForVcpu } from "../kvm/cpuid.ts";
 import { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
+import type { VsockTarget } from "../host/vsock_socket.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import type { StopReason, VmConfig, VmTimings } from "../vmm/protocol.ts";
 import { writeAcpiTables } from "./acpi_tables.ts";
@@ -83,11 +84,16 @@ export class Machine {
    * Makes the machine and lets it run.
    *
    * @param onConsole called when the guest wrote to its serial port: {@linkcode takeConsole} has the bytes
+   * @param onVsockRefused called with what the guest tried to reach by vsock in vain, once for each
    * @throws {ConfigError} for what the caller got wrong
    * @throws {KvmError} if KVM is missing or lacks something
    * @throws {SysError} if the host refused something else
    */
-  static async start(config: VmConfig, onConsole: () => void): Promise<Machine> {
+  static async start(
+    config: VmConfig,
+    onConsole: () => void,
+    onVsockRefused: (target: VsockTarget) => void = () => {},
+  ): Promise<Machine> {
     const processStartMs = performance.now();
     checkConfig(config);
     using cleanup = new DisposableStack();
@@ -120,7 +126,11 @@ export class Machine {
       terminal: terminalShared,
     };
     // The threads load their code, and the io thread opens disks, while the kernel is read.
-    const io = IoThread.start(ioStart, kick, onConsole);
+    const io = IoThread.start(
+      ioStart,
+      kick,
+      (news) => news.type === "console" ? onConsole() : onVsockRefused(news),
+    );
     const bootClock = new BootClock();
     const threadEvents: VcpuThreadEvents = {
       onConsole,

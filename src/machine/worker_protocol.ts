@@ -75,12 +75,18 @@ export interface IoStart {
 /** Main to a running io thread, by port and kick. */
 export type IoRequest = { readonly type: "stop" };
 
-/** io thread to main. */
-export type IoReport =
-  /** devices are there; `cmdline` names them to the kernel */
-  | { readonly type: "ready"; readonly cmdline: string }
+/** What the io thread tells main while it runs. */
+export type IoNews =
   /** output of the virtio console waits */
   | { readonly type: "console" }
+  /** the guest tried to reach this by vsock: each target once */
+  | { readonly type: "vsock_refused"; readonly cid: number; readonly port: number };
+
+/** io thread to main. */
+export type IoReport =
+  | IoNews
+  /** devices are there; `cmdline` names them to the kernel */
+  | { readonly type: "ready"; readonly cmdline: string }
   | { readonly type: "failed"; readonly code: "config" | "host"; readonly message: string }
   | { readonly type: "stopped" };
 

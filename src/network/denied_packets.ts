@@ -21,16 +21,17 @@ const MAX_LINE_BYTES = 4 * 1024 * 1024;
 
 /**
  * Prints the filter's state for each line on its stdin, or an empty line when nothing was turned away since: packets
- * that came in (`Ip: InReceives`) less those that were delivered (`InDelivers`). Only a change costs a process.
+ * that came in (`Ip: InReceives`) less those that were delivered (`InDelivers`). Only a change costs a process. The line
+ * "all" asks for the state whatever these say: they know of IPv4 only.
  */
 const WATCH_SCRIPT = `
 last=0
-while read -r _; do
+while read -r what; do
   now=0
   while read -r line; do
     case $line in "Ip: "[0-9]*) set -- $line; now=$(($4 - \${10})) ;; esac
   done < /proc/net/snmp
-  if [ "$now" = "$last" ]; then echo; else nft -j list table inet paddock || echo; fi
+  if [ "$now" = "$last" ] && [ "$what" != all ]; then echo; else nft -j list table inet paddock || echo; fi
   last=$now
 done`;
 
@@ -74,9 +75,10 @@ export function parseDeniedTargets(text: string): DeniedTarget[] {
   return nftables.flatMap(({ set = {} }) =>
     (set.elem ?? []).flatMap(({ elem }) => {
       const { name = "" } = set;
-      // Of what there was no room to remember, only the protocol is known.
       const value = elem?.val;
-      const concat = typeof value === "object" ? value.concat ?? [] : [ANY_ADDRESS, value];
+      // Of what there was no room to remember, only the protocol is known.
+      const single = name === "denied_ipv6" ? [value, "ipv6"] : [ANY_ADDRESS, value];
+      const concat = typeof value === "object" ? value.concat ?? [] : single;
       const [address, protocol, port] = concat;
       if (typeof address !== "string" || elem?.counter === undefined) return [];
       return [{
@@ -97,6 +99,7 @@ function reasonFor({ address, protocol, port }: DeniedTarget, mode: EgressMode):
     return "DNS: too many queries, or there are no names in mode none";
   }
   if (address === LINK.hostAddr) return `${name}: nothing of the sandbox is there`;
+  if (protocol === "ipv6") return "IPv6 does not leave the sandbox";
   if (mode === "nat") {
     return addressRefusal(address) === undefined
       ? `${name}: the host's own address, or a protocol that is not let out`
@@ -148,8 +151,8 @@ export class DeniedPackets implements AsyncDisposable {
   }
 
   /** Looks now; one look at a time. */
-  async look(): Promise<void> {
-    this.#looking ??= this.#look().catch(() => {/* the namespace is gone */}).finally(() =>
+  async look(what: "new" | "all" = "new"): Promise<void> {
+    this.#looking ??= this.#look(what).catch(() => {/* the namespace is gone */}).finally(() =>
       this.#looking = undefined
     );
     await this.#looking;
@@ -160,7 +163,7 @@ export class DeniedPackets implements AsyncDisposable {
     clearInterval(this.#timer);
     const limit = setTimeout(() => this.#kill(), LAST_LOOK_MS);
     await this.#looking;
-    await this.look();
+    await this.look("all");
     clearTimeout(limit);
     this.#kill();
     await this.#stdin.abort().catch(() => {/* the process has ended */});
@@ -176,8 +179,8 @@ export class DeniedPackets implements AsyncDisposable {
     }
   }
 
-  async #look(): Promise<void> {
-    await this.#stdin.write(new TextEncoder().encode("\n"));
+  async #look(what: "new" | "all"): Promise<void> {
+    await this.#stdin.write(new TextEncoder().encode(`${what}\n`));
     const line = await this.#readLine();
     if (line === "") return;
     for (const target of parseDeniedTargets(line)) {

@@ -8,7 +8,7 @@
 import { isIP } from "node:net";
 
 /** What the guest spoke; `ip`: it sent a packet to an address. */
-export type NetworkProtocol = "dns" | "http" | "tls" | "connect" | "ip";
+export type NetworkProtocol = "dns" | "http" | "tls" | "connect" | "ip" | "vsock";
 
 /** One decision. */
 export interface NetworkDecision {
@@ -30,6 +30,8 @@ export interface NetworkDecision {
 /** Told of each decision. */
 export type OnNetworkDecision = (decision: NetworkDecision) => void;
 
+/** `VMADDR_CID_HOST` */
+const VSOCK_HOST = 2;
 const MAX_HOST_LENGTH = 255;
 
 /** Text of a guest as it may stand in a decision: printable ASCII, shortened; anything else as `\ddd`. */
@@ -39,6 +41,14 @@ export function printableHost(text: string): string {
     (character) => `\\${String(character.charCodeAt(0)).padStart(3, "0")}`,
   );
   return escaped.slice(0, MAX_HOST_LENGTH);
+}
+
+/** The decision about a vsock address that is not for the guest. */
+export function vsockDenial(cid: number, port: number): NetworkDecision {
+  const reason = cid === VSOCK_HOST
+    ? "vsock: this port of the host is not the guest's"
+    : "vsock reaches nothing but the host";
+  return { action: "denied", protocol: "vsock", host: `vsock(${cid})`, port, reason };
 }
 
 /** One line about a decision: `denied: example.com:443 (not in allow-list; allow with --allow example.com)`. */

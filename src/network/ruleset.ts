@@ -99,7 +99,8 @@ export function linkRuleset(services: LinkServices): string {
   const nat = services.nat === undefined ? undefined : natRules(services.nat);
   const others = nat === undefined ? "" : `iifname "${services.nat?.interfaceName}" accept
     `;
-  // Before routing, since the kernel drops what is not for this host without a word after it.
+  // IPv6 is off here: what a guest of its own making sends is seen before the kernel drops it without a word. The rest is
+  // looked at before routing, since the kernel drops what is not for this host without a word after it.
   return `table inet paddock {
   set denied_ports {
     type ipv4_addr . inet_proto . inet_service
@@ -110,7 +111,17 @@ export function linkRuleset(services: LinkServices): string {
     type ipv4_addr . inet_proto
     size ${MAX_DENIED_TARGETS}
     flags dynamic
+  }
+  set denied_ipv6 {
+    type ipv6_addr
+    size ${MAX_DENIED_TARGETS}
+    flags dynamic
   }${nat?.sets ?? ""}
+  chain ipv6_from_guest {
+    type filter hook ingress device "${tap}" priority 0; policy accept;
+    ether type ip6 add @denied_ipv6 { ip6 daddr counter } drop
+    ether type ip6 drop
+  }
   chain from_guest {
     type filter hook prerouting priority -300; policy drop;
     ${others}iifname != "${tap}" drop

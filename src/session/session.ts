@@ -17,6 +17,7 @@ import {
   startModelGateway,
 } from "../network/model_gateway.ts";
 import type { ModelBudget } from "../network/model_budget.ts";
+import { vsockDenial } from "../network/network_decision.ts";
 import type { NetworkLog } from "../network/network_log.ts";
 import { LINK } from "../network/ruleset.ts";
 import { createNetwork, startRelay } from "../network/session_network.ts";
@@ -163,6 +164,7 @@ export class Session implements AsyncDisposable {
     const network = await createNetwork(record.namespace, options.cpus, linkServices(policy));
     const vmm = VmmProcess.spawn(network.enter, await prepareMonitor(options.signal));
     stack.defer(async () => void await vmm.kill());
+    vmm.onVsockRefused = (cid, port) => networkLog.add(vsockDenial(cid, port));
     const kill = (): void => void vmm.kill();
     options.signal.addEventListener("abort", kill, { once: true });
     stack.defer(() => options.signal.removeEventListener("abort", kill));

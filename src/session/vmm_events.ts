@@ -78,6 +78,8 @@ export function parseVmmEvent(line: string): VmmEvent {
       return { type: "paused", pauseMs: numberOf(event.pauseMs) };
     case "resumed":
       return { type: "resumed" };
+    case "vsock_refused":
+      return { type: "vsock_refused", cid: numberOf(event.cid), port: numberOf(event.port) };
     case "console":
       return { type: "console", data: textOf(event.data) };
     case "stopped":

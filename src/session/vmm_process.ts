@@ -112,6 +112,8 @@ export class VmmProcess {
   readonly #ended = Promise.withResolvers<VmEnd>();
   readonly #console = new TextTail(CONSOLE_TAIL_LENGTH);
   readonly #stderr = new TextTail(STDERR_TAIL_LENGTH);
+  /** told of vsock addresses that the guest tried to reach and may not */
+  onVsockRefused: (cid: number, port: number) => void = () => {};
   #end: VmEnd | undefined;
   #timings: VmTimings | undefined;
 
@@ -226,6 +228,8 @@ export class VmmProcess {
       case "started":
         this.#timings = event.timings;
         return this.#started.resolve(event.timings);
+      case "vsock_refused":
+        return this.onVsockRefused(event.cid, event.port);
       case "booted":
         this.#timings = event.timings;
         return;

@@ -121,7 +121,11 @@ class Vmm {
     // Console input that arrives before the machine runs waits in here.
     const console = this.#console = new Console((data) => send({ type: "console", data: data.toBase64() }));
     this.#graceMs = config.graceMs ?? DEFAULT_GRACE_MS;
-    const machine = await Machine.start(config, () => console.outputWaits());
+    const machine = await Machine.start(
+      config,
+      () => console.outputWaits(),
+      ({ cid, port }) => send({ type: "vsock_refused", cid, port }),
+    );
     send({ type: "started", timings: machine.timings });
     machine.booted.then((timings) => send({ type: "booted", timings }));
     console.attach(machine);

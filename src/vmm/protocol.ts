@@ -129,6 +129,8 @@ export type VmmEvent =
   /** no vCPU is in the guest any more; `pauseMs`: how long that took in `ms` */
   | { readonly type: "paused"; readonly pauseMs: number }
   | { readonly type: "resumed" }
+  /** the guest tried to connect to this vsock address, where nothing is for it: each is told once, the first 64 */
+  | { readonly type: "vsock_refused"; readonly cid: number; readonly port: number }
   /** `exits`: exits to userspace by cause */
   | {
     readonly type: "stopped";

@@ -55,7 +55,11 @@ class FakeStream implements HostStream {
 
 class Host implements VsockBackend {
   readonly streams: FakeStream[] = [];
+  readonly refusals: string[] = [];
   listening = true;
+  refused({ cid, port }: { cid: number; port: number }): void {
+    this.refusals.push(`${cid}:${port}`);
+  }
   connect(): HostStream | undefined {
     if (!this.listening) return undefined;
     const stream = new FakeStream();
@@ -273,12 +277,29 @@ Deno.test("VirtioVsock resets what does not fit: no stream, wrong type, a second
   }
 });
 
-Deno.test("VirtioVsock ignores packets of other context ids", () => {
+Deno.test("VirtioVsock ignores packets in the name of others, and resets those to others", () => {
   const guest = new Guest();
   guest.packet(packet.VIRTIO_VSOCK_OP_REQUEST, { srcCid: 4 });
-  guest.packet(packet.VIRTIO_VSOCK_OP_REQUEST, { dstCid: 1 });
-  deepEqual(guest.received, []);
+  equal(guest.received.length, 0);
+  guest.packet(packet.VIRTIO_VSOCK_OP_REQUEST, { dstCid: 4, dstPort: 1024 });
+  guest.packet(packet.VIRTIO_VSOCK_OP_RW, { dstCid: 0 });
+  guest.packet(packet.VIRTIO_VSOCK_OP_RST, { dstCid: 5 });
+  deepEqual(
+    guest.received.map(({ header }) => [header.op, header.srcCid, header.dstCid, header.dstPort]),
+    [4, 0].map((cid) => [packet.VIRTIO_VSOCK_OP_RST, cid, GUEST, GUEST_PORT]),
+  );
+  equal(guest.received[0]?.header.srcPort, 1024);
   equal(guest.host.streams.length, 0);
+  deepEqual(guest.host.refusals, ["4:1024"]);
+});
+
+Deno.test("VirtioVsock tells of each connection that it refuses", () => {
+  const guest = new Guest();
+  guest.host.listening = false;
+  guest.packet(packet.VIRTIO_VSOCK_OP_REQUEST, { dstPort: 22 });
+  guest.packet(packet.VIRTIO_VSOCK_OP_REQUEST, { dstPort: 0xffff_ffff });
+  guest.packet(packet.VIRTIO_VSOCK_OP_RW);
+  deepEqual(guest.host.refusals, ["2:22", "2:4294967295"]);
 });
 
 Deno.test("VirtioVsock caps the streams that a guest opens", () => {

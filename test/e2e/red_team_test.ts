@@ -71,7 +71,7 @@ function attempts(hostAddr: string, rebindName: string | undefined): readonly At
       command: "printf x > /dev/udp/1.1.1.1/443; sleep 0.2; printf x > /dev/udp/1.1.1.1/443 && exit 1",
       denial: /1\.1\.1\.1:443 \(UDP \(QUIC\)/,
     },
-    { what: "ping", command: "ping -c 1 -W 2 9.9.9.9" },
+    { what: "ping", command: "ping -c 1 -W 2 9.9.9.9", denial: /9\.9\.9\.9 \(ICMP does not leave/ },
     {
       what: "a Host that is not allowed",
       command: http(80, "GET / HTTP/1.1", "Host: evil.example.com"),
@@ -201,6 +201,9 @@ Deno.test("an agent that tries every way out finds none, and each is in the jour
       }
       assert.match(output, /vsock 2:1025 /);
       assert.doesNotMatch(output, /vsock \d+:\d+ CONNECTED/);
+      for (const target of ["vsock(2):1025", "vsock(2):22", "vsock(0):1024", "vsock(4):1024"]) {
+        assert.ok(denials.some((line) => line.startsWith(`denied: ${target} (vsock`)), denials.join("\n"));
+      }
 
       const result = JSON.parse(await Deno.readTextFile(`${folder}/out/result.json`)) as ResultDocument;
       assert.deepEqual(result.network?.journal, verifyNetworkJournal(journal));

@@ -28,7 +28,7 @@ int main(void)
 
 	for (unsigned int i = 0; i < sizeof(ports) / sizeof(ports[0]); i++)
 		probe(2, ports[i]);
-	/* The hypervisor, and another guest: each takes the kernel's two seconds */
+	/* The hypervisor, and another guest */
 	probe(0, 1024);
 	probe(4, 1024);
 	return 0;

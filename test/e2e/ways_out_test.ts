@@ -98,7 +98,10 @@ Deno.test("bad usage is one line and exit code 2, without starting anything", as
     assert.equal(code, 2, stderr);
     assert.equal(stderr.trim().split("\n").length, 1, stderr);
   }
-  const { code, stderr } = await sandbox(["run", "codex", "x"], { OPENAI_API_KEY: "" });
+  const { code, stderr } = await sandbox(["run", "codex", "x"], {
+    OPENAI_API_KEY: "",
+    CODEX_HOME: "/nowhere",
+  });
   assert.equal(code, 2);
   assert.match(stderr, /OPENAI_API_KEY is not set.*--demo/);
 });

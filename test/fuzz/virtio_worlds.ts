@@ -191,6 +191,7 @@ function vsockWorld(): VirtioWorld {
       streams.push(stream);
       return stream;
     },
+    refused: () => {},
     reset: () => {},
   }, 3);
   const open = (): number => streams.filter(({ closes }) => closes === 0).length;

@@ -4,7 +4,7 @@ import { linkServices, openEgress } from "../../src/network/egress.ts";
 import { EgressPolicy } from "../../src/network/egress_policy.ts";
 import { describeDecision, type NetworkDecision } from "../../src/network/network_decision.ts";
 import { NetworkLog } from "../../src/network/network_log.ts";
-import type { LinkServices } from "../../src/network/ruleset.ts";
+import { linkRuleset, type LinkServices } from "../../src/network/ruleset.ts";
 import {
   createNetwork,
   namespaceName,
@@ -169,6 +169,83 @@ Deno.test({
       }
       assert.equal(decisions.length, wanted.length, decisions.join("\n"));
     });
+  },
+});
+
+Deno.test({
+  name: `IPv6 of a guest's own making is dropped, and is known at the end${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    const names = [namespaceName("test10"), namespaceName("test11")] as const;
+    await removeNetwork(names[0]);
+    const network = await createNetwork(names[0], 1, GATEWAY_ONLY);
+    const guest = await plugGuest(network, names[1]);
+    // The filter was bound to the device that the guest's cable has replaced.
+    await inside(network, `nft -f - <<'END'\nflush ruleset\n${linkRuleset(GATEWAY_ONLY)}END`);
+    const told: NetworkDecision[] = [];
+    try {
+      const watch = new DeniedPackets(network, "none", (decision) => told.push(decision));
+      const { code } = await inside(
+        guest,
+        `echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6
+         ip -6 addr add fd00::2/64 dev eth0 nodad; ip -6 route add default via fd00::1
+         ip -6 neigh add fd00::1 lladdr $(cat /sys/class/net/eth0/address) dev eth0
+         echo x | socat -t0.2 - UDP6-SENDTO:[2606:4700:4700::1111]:53
+         socat - TCP6:[2001:db8::7]:443,connect-timeout=1 </dev/null`,
+      );
+      assert.notEqual(code, 0);
+      await watch[Symbol.asyncDispose]();
+      const lines = told.map(describeDecision);
+      for (const address of ["2606:4700:4700::1111", "2001:db8::7"]) {
+        assert.ok(lines.includes(`denied: ${address} (IPv6 does not leave the sandbox)`), lines.join("\n"));
+      }
+    } finally {
+      for (const name of names) await removeNetwork(name);
+    }
+  },
+});
+
+Deno.test({
+  name: `a guest that tries everything is refused everything, and fills neither kernel nor journal${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    const folder = await Deno.makeTempDir();
+    const names = [namespaceName("test12"), namespaceName("test13")] as const;
+    await removeNetwork(names[0]);
+    const policy = new EgressPolicy({ mode: "proxy", allow: [], profiles: [] });
+    const network = await createNetwork(names[0], 1, linkServices(policy));
+    const guest = await plugGuest(network, names[1]);
+    const told: string[] = [];
+    const path = `${folder}/network.jsonl`;
+    const log = new NetworkLog({ path, policy, onFirst: ({ host }) => told.push(host) });
+    try {
+      const egress = await openEgress({ network, policy, log, folder });
+      const names300 = Array.from(
+        { length: 300 },
+        (_, index) => printfText(dnsQuery(`n${index}.example`, 1)),
+      );
+      // bash's own sockets: a program for each of thousands would take minutes.
+      const flood = `for port in $(seq 1 3000); do printf x > /dev/udp/9.9.9.9/$port; done 2>/dev/null
+        for query in ${
+        names300.map((text) => `'${text}'`).join(" ")
+      }; do printf "$query" > /dev/udp/172.30.0.1/53; done 2>/dev/null`;
+      await Deno.writeTextFile(`${folder}/flood.sh`, flood);
+      await inside(guest, `bash ${folder}/flood.sh; sleep 1`);
+      await egress[Symbol.asyncDispose]();
+      const inKernel = await inside(network, "nft -j list set inet paddock denied_ports");
+      const known = parseDeniedTargets(inKernel.text).length;
+      assert.ok(known >= 900 && known <= 1024, `${known} targets remembered`);
+      const summary = log.close();
+      const lines = (await Deno.readTextFile(path)).trimEnd().split("\n");
+      assert.ok(lines.length <= 1 + 1000 + 1000 + 1, `${lines.length} lines`);
+      assert.ok(told.length <= 200, `${told.length} told`);
+      assert.ok(told.some((host) => host === "9.9.9.9"));
+      assert.ok(summary.denied >= 1000 && summary.denials.length <= 50);
+      assert.equal(summary.journal.lineCount, lines.length);
+    } finally {
+      for (const name of names) await removeNetwork(name);
+      await Deno.remove(folder, { recursive: true });
+    }
   },
 });
 

@@ -110,6 +110,7 @@ Deno.test("removeNetwork() touches no namespace that is not a session's", async 
 Deno.test("linkRuleset() drops by policy, rejects aloud, and opens DNS only where there is a server", () => {
   const text = linkRuleset(GATEWAY_ONLY);
   assert.equal(text.match(/policy drop/g)?.length, 3);
+  assert.match(text, /hook ingress device "tap0"[^]*ether type ip6 drop/);
   assert.equal(text.match(/reject with/g)?.length, 2);
   assert.doesNotMatch(text, /udp dport 53/);
   assert.match(

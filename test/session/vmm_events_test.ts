@@ -12,6 +12,8 @@ Deno.test("parseVmmEvent() reads every event of the protocol", () => {
     assert.deepEqual(parseVmmEvent(JSON.stringify(event)), event);
   }
   assert.deepEqual(parseVmmEvent('{"type":"resumed"}'), { type: "resumed" });
+  const refused = { type: "vsock_refused", cid: 4, port: 1024 };
+  assert.deepEqual(parseVmmEvent(JSON.stringify(refused)), refused);
   const stopped = { type: "stopped", reason: "poweroff", exits: { io: 3 } };
   assert.deepEqual(parseVmmEvent(JSON.stringify(stopped)), stopped);
   const failed = { type: "failed", code: "kvm", message: "no" };
@@ -29,6 +31,7 @@ Deno.test("parseVmmEvent() rejects what is not an event", () => {
     '{"type":"__proto__"}',
     '{"type":"hello","pid":"7"}',
     '{"type":"console","data":7}',
+    '{"type":"vsock_refused","cid":"4","port":1}',
     '{"type":"stopped","reason":"won","exits":{}}',
     '{"type":"stopped","reason":"reset","exits":{"io":"many"}}',
     '{"type":"failed","code":"fine","message":""}',

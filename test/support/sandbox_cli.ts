@@ -109,6 +109,7 @@ export const VMM_PATTERN = "[/]monitor/[0-9a-f]+/main.js|[s]rc/vmm/main.ts";
 /** Shell commands that print everything that a session could leave, one thing a line; STATE is the state folder. */
 export const STATE_LEFTOVERS = `
   ip netns list 2>/dev/null | grep '^pdk-'
+  nft list tables 2>/dev/null | grep ' pdk-'; ls /run/paddock-nat 2>/dev/null
   for folder in sessions tasks uploads kept; do ls "$STATE/$folder" 2>/dev/null | sed "s|^|$folder/|"; done
   for pid in $(ls /proc | grep '^[0-9]*$'); do
     tr '\\0' ' ' < /proc/$pid/cmdline 2>/dev/null | grep -E '${VMM_PATTERN}|[s]ocat .*(TCP4-LISTEN|UDP4-RECVFROM)'
