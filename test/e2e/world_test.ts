@@ -20,8 +20,10 @@ const OPEN_WORLD = `ip netns add ${WORLD}
   ip netns exec ${WORLD} sh -c 'ip link set lo up; ip addr add ${ADDRESS}/24 dev eth0; ip link set eth0 up'
   echo 'printf "HTTP/1.0 200 OK\\r\\n\\r\\nhello from the world to $SOCAT_PEERADDR\\n"' > /run/world_answer.sh
   setsid ip netns exec ${WORLD} socat TCP4-LISTEN:80,fork,reuseaddr SYSTEM:'sh /run/world_answer.sh' > /dev/null 2>&1 < /dev/null &
+  until ip netns exec ${WORLD} ss -ltn | grep -q ':80 '; do sleep 0.1; done
   echo '${ADDRESS} ${NAME}' >> /etc/hosts`;
-const CLOSE_WORLD = `for pid in $(ip netns pids ${WORLD}); do kill -9 $pid; done; ip netns del ${WORLD}
+const CLOSE_WORLD =
+  `for pid in $(ip netns pids ${WORLD}); do kill -9 $pid; done; ip link del worldtest; ip netns del ${WORLD}
   grep -v ' ${NAME}$' /etc/hosts > /tmp/hosts.new; cat /tmp/hosts.new > /etc/hosts; rm /tmp/hosts.new /run/world_answer.sh`;
 
 /** What an agent in a VM prints that runs a command with these options, and what becomes known of its network. */
@@ -101,7 +103,7 @@ Deno.test({
         timeout 10 bash -c "exec 3<>/dev/tcp/$inner/22" 2>/dev/null && echo CONNECTED $inner; done; echo looked`,
       ["--network", "nat"],
     );
-    assert.match(output, /hello from the world to 203\.0\.113\.1\n/);
+    assert.match(output, /hello from the world to 203\.0\.113\.1\n/, lines);
     assert.match(output, /ponged/);
     assert.match(output, /looked/);
     assert.doesNotMatch(output, /CONNECTED/);
