@@ -16,9 +16,7 @@ import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import { AgentTerminal } from "./agent_terminal.ts";
 import type { BootPhases } from "./boot_phases.ts";
-import { type Changes, collectChanges } from "./changes.ts";
-import { withoutControls } from "./text_tail.ts";
-import { fetchAgentCommits } from "./fetch_commits.ts";
+import type { Changes } from "./changes.ts";
 import { EventRecorder } from "./event_recorder.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
@@ -32,29 +30,10 @@ import {
 } from "./task.ts";
 import { taskBudget, taskPolicy } from "./task_policy.ts";
 import { runOnTerminal } from "./terminal_run.ts";
-import { readFileChunks } from "./workspace_scan.ts";
+import { fetchChanges, fetchCommits, putWorkspace, saveConsole, TASK_FILES } from "./task_files.ts";
 
-/** uid and gid of the user `agent` in every image. */
-const AGENT_UID = 1000;
-const WORKSPACE_PATH = "/workspace";
 const BOOT_TIMEOUT_MS = 120_000;
-const TRANSFER_LIMIT_MS = 15 * 60_000;
-/** Largest workspace that is fetched from a guest, in bytes. */
-const MAX_WORKSPACE_BYTES = 8 * 1024 ** 3;
 const MAX_LISTED_CHANGES = 1000;
-
-/** Names of a task's files in its folder. */
-export const TASK_FILES = {
-  patch: "changes.patch",
-  workspace: "workspace.tar",
-  transcript: "transcript.jsonl",
-  raw: "raw.jsonl",
-  files: "files.tar",
-  console: "console.log",
-  patches: "patches.tar",
-  commits: "commits.pack",
-  network: "network.jsonl",
-} as const;
 
 /** Options of {@linkcode runTask}. */
 export interface RunTaskOptions {
@@ -129,15 +108,17 @@ class TaskRun {
     const { keep } = options.request;
     stack.use(this.#hold(session, this.#image));
     try {
-      await this.#timed("upload", () => this.#putWorkspace(session));
+      await this.#timed("upload", () => putWorkspace(session, options));
       this.#facts = await this.#timed("agent", () => this.#runAgent(session));
       const { kind } = this.#facts.end;
       if (kind === "exited" || kind === "deadline") {
-        this.#changes = await this.#timed("result", () => this.#fetchResult(session));
-        this.#commits = await this.#fetchCommits(session);
+        await this.#timed("result", async () => {
+          this.#changes = await fetchChanges(session, options);
+          this.#commits = await fetchCommits(session, options);
+        });
       }
     } finally {
-      await this.#saveConsole(session);
+      await saveConsole(session, options);
       if (keep && !options.signal.aborted) {
         this.#keptLog = await options.sessions.keep(session.id);
         // It has another owner now
@@ -239,13 +220,6 @@ class TaskRun {
     };
   }
 
-  async #putWorkspace(session: Session): Promise<void> {
-    const { workspaceTar } = this.#options;
-    if (workspaceTar === undefined) return;
-    const target = { path: WORKSPACE_PATH, uid: AGENT_UID, gid: AGENT_UID };
-    await session.within(TRANSFER_LIMIT_MS, () => session.guest.put(readFileChunks(workspaceTar), target));
-  }
-
   #agentTask(): Omit<AgentTask, "prompt"> {
     const { model, timeoutMs, modelIdleTimeoutMs } = this.#options.request;
     return {
@@ -272,53 +246,6 @@ class TaskRun {
       onEvent: (event) => this.#events?.add(event),
       onStderr: (text) => onEvent({ type: "stderr", text }),
     });
-  }
-
-  async #fetchResult(session: Session): Promise<Changes> {
-    const { folder, workspaceTar } = this.#options;
-    const afterTar = join(session.folder, "after.tar");
-    await session.within(TRANSFER_LIMIT_MS, async () => {
-      using file = await Deno.open(afterTar, { write: true, createNew: true, mode: 0o600 });
-      for await (const chunk of session.guest.get(WORKSPACE_PATH, MAX_WORKSPACE_BYTES)) {
-        for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
-      }
-    });
-    const tempFolder = join(session.folder, "compare");
-    await Deno.mkdir(tempFolder);
-    return await collectChanges({
-      beforeTar: workspaceTar,
-      afterTar,
-      tempFolder,
-      patchPath: join(folder, TASK_FILES.patch),
-      workspaceTarPath: join(folder, TASK_FILES.workspace),
-      filesTarPath: join(folder, TASK_FILES.files),
-    });
-  }
-
-  /** What the agent committed. What is wrong with it costs only the commits: the changes are there already. */
-  async #fetchCommits(session: Session): Promise<TaskResult["commits"]> {
-    const { folder, workspaceTar } = this.#options;
-    if (workspaceTar === undefined) return null;
-    const tempFolder = join(session.folder, "commits");
-    await Deno.mkdir(tempFolder);
-    try {
-      return await fetchAgentCommits(session, {
-        beforeTar: workspaceTar,
-        folder: tempFolder,
-        packPath: join(folder, TASK_FILES.commits),
-        patchesTarPath: join(folder, TASK_FILES.patches),
-      });
-    } catch (error) {
-      return { problem: error instanceof Error ? error.message : String(error) };
-    } finally {
-      await Deno.remove(tempFolder, { recursive: true });
-    }
-  }
-
-  /** Whatever became of the run, the end of what the guest's kernel said is in its results. */
-  async #saveConsole(session: Session): Promise<void> {
-    const path = join(this.#options.folder, TASK_FILES.console);
-    await Deno.writeTextFile(path, withoutControls(session.consoleText), { mode: 0o600 });
   }
 
   #verdict(failure: unknown): Verdict {
