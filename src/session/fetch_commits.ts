@@ -15,7 +15,7 @@ const LIMIT_MS = 5 * 60_000;
 
 /** What git says where there is nothing to pack, or no repository any more. */
 const NOTHING =
-  /empty bundle|not a git repository|unknown revision|ambiguous argument|not a valid object|bad revision/i;
+  /empty bundle|need a repository|not a git repository|unknown revision|ambiguous argument|not a valid object|bad revision/i;
 
 /** Where things are. */
 export interface FetchCommitsOptions {
