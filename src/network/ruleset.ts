@@ -99,8 +99,8 @@ export function linkRuleset(services: LinkServices): string {
   const nat = services.nat === undefined ? undefined : natRules(services.nat);
   const others = nat === undefined ? "" : `iifname "${services.nat?.interfaceName}" accept
     `;
-  // IPv6 is off here: what a guest of its own making sends is seen before the kernel drops it without a word. The rest is
-  // looked at before routing, since the kernel drops what is not for this host without a word after it.
+  // IPv6 is off here: what a guest sends of it is seen before the kernel drops it without a word, but for what every kernel
+  // says of itself to all. The rest is looked at before routing, since the kernel drops what is not for this host likewise.
   return `table inet paddock {
   set denied_ports {
     type ipv4_addr . inet_proto . inet_service
@@ -119,6 +119,7 @@ export function linkRuleset(services: LinkServices): string {
   }${nat?.sets ?? ""}
   chain ipv6_from_guest {
     type filter hook ingress device "${tap}" priority 0; policy accept;
+    ip6 daddr ff00::/8 drop
     ether type ip6 add @denied_ipv6 { ip6 daddr counter } drop
     ether type ip6 drop
   }
