@@ -96,10 +96,16 @@ export async function writeResults(
   const folder = isTemporary ? temporary : options.out ?? `paddock-result-${id}`;
   await Deno.mkdir(folder, { recursive: true });
   try {
+    await removeTree(join(folder, "result.json"));
     const links = await fetchFiles(client, "files", { id, folder });
     await fetchFiles(client, "patches", { id, folder });
-    await Deno.writeTextFile(join(folder, "result.json"), `${JSON.stringify(document, null, 2)}\n`);
     for (const [kind, name] of NAMES) await client.download(id, kind, join(folder, name));
+    // The largest last: the server keeps a task for some time after it was asked for something of it.
+    if (!isTemporary) await client.download(id, "workspace", join(folder, "workspace.tar"));
+    // Where this stands, all the others are there and whole
+    const draft = join(folder, ".result.json");
+    await Deno.writeTextFile(draft, `${JSON.stringify(document, null, 2)}\n`);
+    await Deno.rename(draft, join(folder, "result.json"));
     if (bundle !== undefined) {
       const order = [
         "result.json",
@@ -110,8 +116,6 @@ export async function writeResults(
       ];
       await writeBundle(bundle, { folder, order, links: new Map([["files", links]]) });
     }
-    // The largest last: the server keeps a task for some time after it was asked for something of it.
-    if (!isTemporary) await client.download(id, "workspace", join(folder, "workspace.tar"));
     return { outFolder: isTemporary ? "" : folder };
   } finally {
     if (isTemporary) await removeTree(temporary);
