@@ -59,6 +59,7 @@ export function openExec(options: ExecOptions): ExecChild {
       const result = message as unknown as ExecResult;
       if (result.type === "error") fail(`Cannot run this in ${options.where}: ${result.message}`);
       else if (result.type === "exit") ended.resolve({ code: result.exitCode ?? 128 + (result.signal ?? 0) });
+      void flow.consumed().then(() => flow.close());
     },
     onClose: () => {
       fail(`Lost ${options.where}: the connection closed before the command ended`);

@@ -1,7 +1,7 @@
 /**
  * How a command runs over a WebSocket: the client sends one message with what to run, then stdin on its channel, sizes
  * of its terminal and signals; the server sends stdout and stderr on theirs, and at the end a message that says how it
- * ended. A socket that closes early kills the command. See `flow_socket.ts` for what carries this.
+ * ended; then the client closes. A socket that closes early kills the command. See `flow_socket.ts` for what carries this.
  *
  * @module
  */

@@ -16,6 +16,8 @@ const ACK_BYTES = 256 * 1024;
 /** Bytes that a peer may send ahead before its connection is given up: it does not keep to the window. */
 const MAX_WAITING_BYTES = 4 * WINDOW_BYTES;
 const MAX_CHUNK_BYTES = 64 * 1024;
+/** How long a peer has to close a connection that is over, in `ms`. */
+const FINISH_LIMIT_MS = 10_000;
 
 /** Who gets what comes. */
 export interface FlowHandlers {
@@ -33,6 +35,7 @@ export class FlowSocket {
   readonly #handlers: FlowHandlers;
   readonly #channels = new Map<number, Promise<void>>();
   readonly #opened = Promise.withResolvers<void>();
+  readonly #closed = Promise.withResolvers<void>();
   #waitingBytes = 0;
   #consumedBytes = 0;
   #sentBytes = 0;
@@ -50,6 +53,7 @@ export class FlowSocket {
     };
     socket.onclose = (): void => {
       this.#opened.resolve();
+      this.#closed.resolve();
       this.#wakeSenders();
       handlers.onClose();
     };
@@ -90,7 +94,17 @@ export class FlowSocket {
     await Promise.all(this.#channels.values());
   }
 
-  /** Ends the connection; what was sent still arrives. */
+  /**
+   * Leaves the end of the connection to the other side, for a while. Closed right after the last message, a socket may
+   * lose it: an acknowledgement that comes meanwhile breaks the connection.
+   */
+  finish(): void {
+    const timer = setTimeout(() => this.close(), FINISH_LIMIT_MS);
+    Deno.unrefTimer(timer);
+    void this.#closed.promise.then(() => clearTimeout(timer));
+  }
+
+  /** Ends the connection. */
   close(): void {
     // One that is closed before it is open never says that it is closed
     void this.#opened.promise.then(() => {

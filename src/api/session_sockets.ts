@@ -59,7 +59,7 @@ async function reportEnd(flow: FlowSocket, process: Promise<GuestProcess>): Prom
     result = { type: "error", message: messageOf(error) };
   }
   await flow.message({ ...result });
-  flow.close();
+  flow.finish();
 }
 
 /** Carries bytes between a socket's channel 0 and a connection in the guest. */
@@ -89,7 +89,7 @@ async function sendAll(flow: FlowSocket, stream: Promise<GuestStream>): Promise<
     await flow.end(0);
   } catch (error) {
     await flow.message({ type: "error", message: messageOf(error) });
-    flow.close();
+    flow.finish();
   }
 }
 

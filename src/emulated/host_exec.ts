@@ -69,7 +69,7 @@ async function forward(flow: FlowSocket, channel: number, stream: ReadableStream
 
 async function finish(flow: FlowSocket, result: ExecResult): Promise<void> {
   await flow.message({ ...result });
-  flow.close();
+  flow.finish();
 }
 
 function killGroup(pid: number): void {
