@@ -95,8 +95,8 @@ export class FlowSocket {
   }
 
   /**
-   * Leaves the end of the connection to the other side, for a while. Closed right after the last message, a socket may
-   * lose it: an acknowledgement that comes meanwhile breaks the connection.
+   * Leaves the end of the connection to the other side, for a while: it has what was sent last when it closes, and its
+   * acknowledgements meet nothing that is closed already.
    */
   finish(): void {
     const timer = setTimeout(() => this.close(), FINISH_LIMIT_MS);

@@ -229,6 +229,7 @@ testSessions(
   async (setup) => {
     const { client, endTask } = setup;
     const { id } = await client.submit({ agent: "codex", prompt: "p" });
+    await sessionIsUp(client);
     assert.equal((await outcome(client.exec(id, { ...AS_ROOT, argv: ["echo", "in"] }))).stdout, "in\n");
     for (const act of [client.stopSession(id), client.removeSession(id)]) {
       await assert.rejects(act, isError(409, /cancel the task/));
