@@ -12,9 +12,9 @@ import { namespaceName, removeNetwork } from "../network/session_network.ts";
 import { isAlive, ownId } from "./owner.ts";
 
 const RECORD_NAME = "record.json";
-/** A folder without a record is a session that is being made, or one whose maker died at once. */
-const UNRECORDED_GRACE_MS = 60_000;
 const ID_PATTERN = /^[a-z0-9]{4,24}$/;
+/** A folder that is not a session's yet is named for who makes it. */
+const DRAFT_PATTERN = /^new-([0-9a-f-]{36})-[a-z0-9]{4,24}$/;
 
 /** A session's record. */
 export interface SessionRecord {
@@ -43,17 +43,19 @@ export async function writeRecord(
   id: string,
 ): Promise<{ folder: string; record: SessionRecord }> {
   const folder = join(sessionsFolder(stateDir), id);
+  const owner = ownId(stateDir);
   const record: SessionRecord = {
     version: 1,
     id,
-    owner: ownId(stateDir),
+    owner,
     namespace: namespaceName(id),
     createdAt: new Date().toISOString(),
   };
-  await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
-  const draft = join(folder, `${RECORD_NAME}.new`);
-  await Deno.writeTextFile(draft, JSON.stringify(record), { mode: 0o600 });
-  await Deno.rename(draft, join(folder, RECORD_NAME));
+  // A session's folder has its record from its first moment on
+  const draft = join(sessionsFolder(stateDir), `new-${owner}-${id}`);
+  await Deno.mkdir(draft, { recursive: true, mode: 0o700 });
+  await Deno.writeTextFile(join(draft, RECORD_NAME), JSON.stringify(record), { mode: 0o600 });
+  await Deno.rename(draft, folder);
   return { folder, record };
 }
 
@@ -84,14 +86,14 @@ async function* readFolder(path: string): AsyncGenerator<Deno.DirEntry> {
 }
 
 async function isStale(stateDir: string, id: string): Promise<boolean> {
-  const folder = join(sessionsFolder(stateDir), id);
   try {
-    const record = JSON.parse(await Deno.readTextFile(join(folder, RECORD_NAME))) as SessionRecord;
+    const path = join(sessionsFolder(stateDir), id, RECORD_NAME);
+    const record = JSON.parse(await Deno.readTextFile(path)) as SessionRecord;
     return !isAlive(stateDir, record.owner);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) return true;
-    const { mtime } = await Deno.stat(folder);
-    return Date.now() - (mtime?.getTime() ?? 0) > UNRECORDED_GRACE_MS;
+    // Without its record, which goes last, it is a session that was nearly removed
+    if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return true;
+    throw error;
   }
 }
 
@@ -99,6 +101,10 @@ async function isStale(stateDir: string, id: string): Promise<boolean> {
 export async function sweepStale(stateDir: string): Promise<string[]> {
   const swept: string[] = [];
   for await (const entry of readFolder(sessionsFolder(stateDir))) {
+    const maker = DRAFT_PATTERN.exec(entry.name)?.[1];
+    if (maker !== undefined && !isAlive(stateDir, maker)) {
+      await removeTree(join(sessionsFolder(stateDir), entry.name));
+    }
     if (!entry.isDirectory || !ID_PATTERN.test(entry.name)) continue;
     if (!await isStale(stateDir, entry.name)) continue;
     await removeRecorded(stateDir, entry.name);

@@ -68,15 +68,20 @@ Deno.test("sweepStale() removes sessions of dead owners and keeps those of livin
   });
 });
 
-Deno.test("sweepStale() removes a damaged record, and leaves a folder that is being made", async () => {
+Deno.test("sweepStale() removes a damaged or missing record, and what a dead process had begun to make", async () => {
   await withState(async (stateDir) => {
-    const damaged = newSessionId();
+    const [damaged, nearlyGone, begun] = [newSessionId(), newSessionId(), newSessionId()];
     const { folder } = await writeRecord(stateDir, damaged);
     await Deno.writeTextFile(`${folder}/record.json`, "{");
-    const fresh = newSessionId();
-    await Deno.mkdir(`${sessionsFolder(stateDir)}/${fresh}`);
-    await Deno.mkdir(`${sessionsFolder(stateDir)}/not a session!`);
-    assert.deepEqual(await sweepStale(stateDir), [damaged]);
+    const sessions = sessionsFolder(stateDir);
+    await Deno.mkdir(`${sessions}/${nearlyGone}`);
+    const mine = `new-${ownId(stateDir)}-${begun}`;
+    await Deno.mkdir(`${sessions}/${mine}`);
+    await Deno.mkdir(`${sessions}/new-${crypto.randomUUID()}-${begun}`);
+    await Deno.mkdir(`${sessions}/not a session!`);
+    assert.deepEqual((await sweepStale(stateDir)).sort(), [damaged, nearlyGone].sort());
+    const left = Array.from(Deno.readDirSync(sessions), (entry) => entry.name).sort();
+    assert.deepEqual(left, [mine, "not a session!"]);
   });
 });
 
