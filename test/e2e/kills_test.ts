@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { onVmHost } from "../support/sandbox_cli.ts";
 
 /** `PADDOCK_KILLS=200` takes the time that it takes; these few are enough to notice that something was broken. */
-const COUNT = Number(Deno.env.get("PADDOCK_KILLS") ?? 9);
+const COUNT = Number(Deno.env.get("PADDOCK_KILLS") ?? 4);
 const SEED = Number(Deno.env.get("PADDOCK_SEED") ?? 20261122);
 
 const ROOT = new URL("../..", import.meta.url).pathname;

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { openTaskService } from "../../src/api/task_service.ts";
+import { natHostInterface } from "../../src/network/nat_link.ts";
+import { namespaceName } from "../../src/network/session_network.ts";
 import { Random } from "../support/random.ts";
-import { STATE_LEFTOVERS } from "../support/sandbox_cli.ts";
 import { asm, elfOf } from "../support/tiny_guest.ts";
 
 /** `PADDOCK_KILLS=200` for as many; these few are enough to notice that something was broken. */
@@ -10,10 +11,6 @@ const SEED = Number(Deno.env.get("PADDOCK_SEED") ?? 20261122);
 
 const TARGET = new URL("../support/kill_target.ts", import.meta.url).pathname;
 const PERMISSIONS = ["read", "write", "run", "net", "env", "sys"].map((name) => `--allow-${name}`);
-/** A rate of packets is no table of a session's. */
-const HOST_LEFTOVERS = `${STATE_LEFTOVERS}
-  nft list tables 2>/dev/null | grep pdk; ip -o link | grep pdk; ls -A "$STATE/owners"; true`;
-
 const isRoot = Deno.uid() === 0;
 
 async function hasWholeHost(): Promise<boolean> {
@@ -26,10 +23,33 @@ async function hasWholeHost(): Promise<boolean> {
   }
 }
 
-async function left(stateDir: string): Promise<string> {
-  const script = `export PATH=$PATH:/usr/sbin:/sbin STATE="${stateDir}"; ${HOST_LEFTOVERS}`;
-  const { stdout } = await new Deno.Command("sh", { args: ["-c", script], stdin: "null" }).output();
-  return new TextDecoder().decode(stdout).trim();
+async function shell(script: string): Promise<string[]> {
+  const args = ["-c", `PATH=$PATH:/usr/sbin:/sbin; ${script}; true`];
+  const { stdout } = await new Deno.Command("sh", { args, stdin: "null", stderr: "null" }).output();
+  return new TextDecoder().decode(stdout).split("\n").filter((line) => line !== "");
+}
+
+/** What the sessions of a state folder have on the host, besides files: other tests have theirs beside them. */
+interface Holdings {
+  readonly namespaces: readonly string[];
+  readonly pids: readonly string[];
+}
+
+async function holdings(stateDir: string): Promise<Holdings> {
+  const ids = await shell(`ls "${stateDir}/sessions"`);
+  const namespaces = ids.filter((id) => !id.startsWith("new-")).map(namespaceName);
+  const pids = await Promise.all(namespaces.map((name) => shell(`ip netns pids ${name}`)));
+  return { namespaces, pids: pids.flat() };
+}
+
+/** What is still there of what was there before the next server looked. */
+async function left(stateDir: string, { namespaces, pids }: Holdings): Promise<string[]> {
+  const files = await shell(`cd "${stateDir}"; ls -A sessions tasks uploads kept owners | grep -v ':$'`);
+  const existing = await shell("ip netns list; ip -o link; nft list tables");
+  const names = namespaces.flatMap((name) => [name, natHostInterface(name)]);
+  const found = names.filter((name) => existing.some((line) => line.includes(name)));
+  const alive = await Promise.all(pids.map((pid) => shell(`tr '\\0' ' ' < /proc/${pid}/cmdline`)));
+  return [...files, ...found, ...alive.flat()];
 }
 
 /** Starts the target with its stdout piped. */
@@ -90,8 +110,13 @@ Deno.test({
         const phases = await killAfter(ms, [state, kernel, disk, mode]);
         const last = phases.at(-1) ?? "before the session";
         reached.set(last, (reached.get(last) ?? 0) + 1);
+        const held = await holdings(state);
         await (await openTaskService({ stateDir: state })).close();
-        assert.equal(await left(state), "", `kill ${kill} of seed ${SEED}: after ${ms} ms in mode ${mode}`);
+        assert.deepEqual(
+          await left(state, held),
+          [],
+          `kill ${kill} of seed ${SEED}: after ${ms} ms in mode ${mode}`,
+        );
       }
       console.log([...reached].map(([step, count]) => `${count} after ${step}`).join(", "));
       assert.ok((reached.get("vm_start") ?? 0) > 0, "no kill came while a VM ran");
