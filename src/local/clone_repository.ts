@@ -6,6 +6,7 @@
  */
 
 import { join } from "node:path";
+import { removeAll } from "../images/build_once.ts";
 import { stateDir } from "../images/paths.ts";
 import { isAlive, ownId } from "../session/owner.ts";
 import { LocalError } from "./local_error.ts";
@@ -46,12 +47,6 @@ export interface ClonedRepository extends AsyncDisposable {
   readonly folder: string;
 }
 
-async function removeTree(path: string): Promise<void> {
-  await Deno.remove(path, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
-}
-
 /** How a repository is cloned. */
 export interface CloneOptions {
   readonly signal: AbortSignal;
@@ -65,7 +60,7 @@ export interface CloneOptions {
 async function sweepClones(state: string, parent: string): Promise<void> {
   for await (const { name } of Deno.readDir(parent)) {
     // The owner's id, then the clone's own
-    if (!isAlive(state, name.slice(0, 36))) await removeTree(join(parent, name));
+    if (!isAlive(state, name.slice(0, 36))) await removeAll(join(parent, name));
   }
 }
 
@@ -108,7 +103,7 @@ export async function cloneRepository(
   await Deno.mkdir(parent, { recursive: true, mode: 0o700 });
   await sweepClones(state, parent);
   const folder = join(parent, `${ownId(state)}-${crypto.randomUUID().slice(0, 8)}`);
-  const dispose = (): Promise<void> => removeTree(folder);
+  const dispose = (): Promise<void> => removeAll(folder);
   try {
     const { success, stderr } = await new Deno.Command("git", {
       args: cloneArguments(remote, folder),

@@ -6,6 +6,7 @@
 
 import { dirname, join } from "node:path";
 import type { ApiClient, TaskFileKind } from "../api/client.ts";
+import { removeAll } from "../images/build_once.ts";
 import type { TaskResult } from "../session/task.ts";
 import { LocalError } from "./local_error.ts";
 import { type ArchivedLink, unpackFiles } from "./unpack_files.ts";
@@ -63,25 +64,19 @@ export async function checkResultPlaces({ out, bundle }: ResultPlaces): Promise<
   }
 }
 
-async function removeTree(path: string): Promise<void> {
-  await Deno.remove(path, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
-}
-
 async function fetchFiles(
   client: ApiClient,
   kind: typeof FOLDERS[number],
   options: { readonly id: string; readonly folder: string },
 ): Promise<ArchivedLink[]> {
   const target = join(options.folder, kind);
-  await removeTree(target);
+  await removeAll(target);
   const archive = join(options.folder, `.${kind}.tar`);
   try {
     if (!await client.download(options.id, kind, archive)) return [];
     return await unpackFiles(archive, target);
   } finally {
-    await removeTree(archive);
+    await removeAll(archive);
   }
 }
 
@@ -96,7 +91,7 @@ export async function writeResults(
   const folder = isTemporary ? temporary : options.out ?? `paddock-result-${id}`;
   await Deno.mkdir(folder, { recursive: true });
   try {
-    await removeTree(join(folder, "result.json"));
+    await removeAll(join(folder, "result.json"));
     const links = await fetchFiles(client, "files", { id, folder });
     await fetchFiles(client, "patches", { id, folder });
     for (const [kind, name] of NAMES) await client.download(id, kind, join(folder, name));
@@ -118,6 +113,6 @@ export async function writeResults(
     }
     return { outFolder: isTemporary ? "" : folder };
   } finally {
-    if (isTemporary) await removeTree(temporary);
+    if (isTemporary) await removeAll(temporary);
   }
 }

@@ -6,6 +6,7 @@
  */
 
 import { join } from "node:path";
+import { removeAll } from "../images/build_once.ts";
 import { NetworkLog } from "../network/network_log.ts";
 import type { EgressPolicy } from "../network/egress_policy.ts";
 import type { Session } from "./session.ts";
@@ -88,9 +89,7 @@ export class KeptSessions {
 
   /** Removes what is kept of a session. */
   async remove(id: string): Promise<void> {
-    await Deno.remove(this.folder(id), { recursive: true }).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await removeAll(this.folder(id));
   }
 
   /** Removes the folders of sessions whose taking was cut short. */

@@ -8,6 +8,7 @@
  */
 
 import { join } from "node:path";
+import { removeAll } from "../images/build_once.ts";
 import { namespaceName, removeNetwork } from "../network/session_network.ts";
 import { isAlive, ownId } from "./owner.ts";
 
@@ -64,17 +65,9 @@ export async function removeRecorded(stateDir: string, id: string): Promise<void
   await removeNetwork(namespaceName(id));
   const folder = join(sessionsFolder(stateDir), id);
   for await (const entry of readFolder(folder)) {
-    if (entry.name !== RECORD_NAME) await removeTree(join(folder, entry.name));
+    if (entry.name !== RECORD_NAME) await removeAll(join(folder, entry.name));
   }
-  await removeTree(folder);
-}
-
-async function removeTree(path: string): Promise<void> {
-  try {
-    await Deno.remove(path, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  await removeAll(folder);
 }
 
 async function* readFolder(path: string): AsyncGenerator<Deno.DirEntry> {
@@ -103,7 +96,7 @@ export async function sweepStale(stateDir: string): Promise<string[]> {
   for await (const entry of readFolder(sessionsFolder(stateDir))) {
     const maker = DRAFT_PATTERN.exec(entry.name)?.[1];
     if (maker !== undefined && !isAlive(stateDir, maker)) {
-      await removeTree(join(sessionsFolder(stateDir), entry.name));
+      await removeAll(join(sessionsFolder(stateDir), entry.name));
     }
     if (!entry.isDirectory || !ID_PATTERN.test(entry.name)) continue;
     if (!await isStale(stateDir, entry.name)) continue;
