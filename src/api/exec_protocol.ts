@@ -6,14 +6,12 @@
  * @module
  */
 
+import type { TerminalSize } from "../session/guest_client.ts";
+
+export type { TerminalSize } from "../session/guest_client.ts";
+
 /** Channels of the bytes. */
 export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2 } as const;
-
-/** Size of a terminal in characters. */
-export interface TerminalSize {
-  readonly rows: number;
-  readonly cols: number;
-}
 
 /** What a client sends after what to run. */
 export type ExecControl =

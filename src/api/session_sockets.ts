@@ -5,12 +5,11 @@
  */
 
 import type { GuestProcess, GuestStream } from "../session/guest_client.ts";
+import { closeQuietly, sendFromConnection, writeToConnection } from "./carry_connection.ts";
 import { CHANNEL, type ExecControl, type ExecResult } from "./exec_protocol.ts";
 import { FlowSocket } from "./flow_socket.ts";
 import { terminalSizeSchema } from "./schemas.ts";
 import type { ExecOutput } from "./session_service.ts";
-
-const CHUNK_BYTES = 64 * 1024;
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
@@ -67,11 +66,7 @@ export function servePort(socket: WebSocket, connect: () => Promise<GuestStream>
   const stream = connect();
   const flow = new FlowSocket(socket, {
     onMessage: () => {},
-    onData: async (_channel, bytes) => {
-      const { conn } = await stream;
-      if (bytes.length === 0) return await conn.closeWrite();
-      for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
-    },
+    onData: async (_channel, bytes) => await writeToConnection((await stream).conn, bytes),
     onClose: () => void stream.then(({ conn }) => closeQuietly(conn)).catch(() => {}),
   });
   void sendAll(flow, stream);
@@ -81,22 +76,9 @@ async function sendAll(flow: FlowSocket, stream: Promise<GuestStream>): Promise<
   try {
     const { conn, first } = await stream;
     await flow.send(0, first);
-    const chunk = new Uint8Array(CHUNK_BYTES);
-    for (let count = await conn.read(chunk); count !== null; count = await conn.read(chunk)) {
-      await flow.send(0, chunk.subarray(0, count));
-    }
-    // Half an end, as in TCP: the client may still send
-    await flow.end(0);
+    await sendFromConnection(flow, conn);
   } catch (error) {
     await flow.message({ type: "error", message: messageOf(error) });
     flow.finish();
-  }
-}
-
-function closeQuietly(conn: Deno.Conn): void {
-  try {
-    conn.close();
-  } catch {
-    // It was closed already
   }
 }

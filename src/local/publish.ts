@@ -5,6 +5,7 @@
  */
 
 import type { ApiClient } from "../api/client.ts";
+import { closeQuietly } from "../network/splice.ts";
 import { LocalError } from "./local_error.ts";
 
 /** Connections at once. */
@@ -61,12 +62,4 @@ export function publishPort(session: Promise<PublishedSession>, publication: Pub
       return Promise.resolve();
     },
   };
-}
-
-function closeQuietly(conn: Deno.Conn): void {
-  try {
-    conn.close();
-  } catch {
-    // It was closed already
-  }
 }

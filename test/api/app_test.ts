@@ -4,26 +4,17 @@ import { createApp } from "../../src/api/app.ts";
 import { parseEventStream } from "../../src/api/client.ts";
 import type { TaskView } from "../../src/api/schemas.ts";
 import { openTaskService, type TaskRunner, type TaskService } from "../../src/api/task_service.ts";
-import type { TaskResult } from "../../src/session/task.ts";
+import { lostResult, type TaskResult } from "../../src/session/task.ts";
 
 const TOKEN = "test-token";
 const KEY = "sk-secret-of-the-test";
 
 const NOW = "2026-01-01T00:00:00.000Z";
 const DONE: TaskResult = {
+  ...lostResult("Agent completed its turn"),
   outcome: "done",
-  cause: "Agent completed its turn",
   exitCode: 0,
-  signal: null,
   finalMessage: "hi",
-  usage: null,
-  modelUsage: null,
-  modelCostUsd: null,
-  changes: null,
-  commits: null,
-  timesMs: {},
-  versions: {},
-  modelRequests: { forwarded: 0, refused: 0, failed: 0 },
   transcript: { lineCount: 1, truncated: false },
   raw: { lineCount: 1, truncated: false },
 };
