@@ -4,15 +4,34 @@
  * @module
  */
 
+import { HTTPException } from "hono/http-exception";
 import { ZodError } from "zod";
 import { GuestOperationError } from "../session/guest_connection.ts";
 import { SessionError, type SessionErrorCode } from "../session/session_error.ts";
 
+/** Codes of problems; programs act on them. */
+export const PROBLEM_CODES = [
+  "config",
+  "unauthorized",
+  "forbidden",
+  "not_found",
+  "conflict",
+  "too_large",
+  "limit_reached",
+  "idempotency_mismatch",
+  "range",
+  "boot_failed",
+  "boot_timeout",
+  "vm_ended",
+  "guest",
+  "unavailable",
+  "internal",
+] as const;
+
 /** A problem as it goes over the wire. */
 export interface Problem {
   readonly status: number;
-  /** short code for programs */
-  readonly code: string;
+  readonly code: typeof PROBLEM_CODES[number];
   /** sentence for people */
   readonly detail: string;
 }
@@ -54,6 +73,10 @@ export function errorResponse(error: unknown): Response {
   }
   if (error instanceof SyntaxError) {
     return problemResponse({ status: 400, code: "config", detail: "Body is not JSON" });
+  }
+  if (error instanceof HTTPException && error.status < 500) {
+    const detail = error.status === 415 ? "Body must be application/json" : error.message || "Bad request";
+    return problemResponse({ status: error.status, code: "config", detail });
   }
   console.error(error);
   return problemResponse({ status: 500, code: "internal", detail: "Something went wrong inside the server" });

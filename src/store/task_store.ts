@@ -5,7 +5,8 @@
  * @module
  */
 
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
+import { openDatabase } from "./database.ts";
 
 /** Where a task is in its life. */
 export type TaskStatus = "running" | "ended";
@@ -45,35 +46,6 @@ export interface UploadRow {
   readonly createdAt: string;
 }
 
-const SCHEMA = `
-  PRAGMA journal_mode = WAL;
-  PRAGMA synchronous = NORMAL;
-  PRAGMA busy_timeout = 5000;
-  PRAGMA foreign_keys = ON;
-  CREATE TABLE IF NOT EXISTS tasks (
-    id TEXT PRIMARY KEY,
-    status TEXT NOT NULL,
-    request TEXT NOT NULL,
-    result TEXT,
-    owner TEXT NOT NULL,
-    attached INTEGER NOT NULL,
-    created_at TEXT NOT NULL,
-    ended_at TEXT
-  ) STRICT;
-  CREATE TABLE IF NOT EXISTS events (
-    task_id TEXT NOT NULL REFERENCES tasks(id) ON DELETE CASCADE,
-    seq INTEGER NOT NULL,
-    at TEXT NOT NULL,
-    body TEXT NOT NULL,
-    PRIMARY KEY (task_id, seq)
-  ) STRICT, WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS uploads (
-    id TEXT PRIMARY KEY,
-    owner TEXT NOT NULL,
-    created_at TEXT NOT NULL
-  ) STRICT;
-`;
-
 type Row = Readonly<Record<string, unknown>>;
 
 function toTask(row: Row): TaskRow {
@@ -95,10 +67,7 @@ export class TaskStore implements Disposable {
 
   /** Opens the file at `path`, making it if there is none. */
   constructor(path: string) {
-    this.#database = new DatabaseSync(path);
-    // First, since a second process may be making the tables at this moment.
-    this.#database.exec("PRAGMA busy_timeout = 5000");
-    this.#database.exec(SCHEMA);
+    this.#database = openDatabase(path);
   }
 
   /** Adds a running task. */

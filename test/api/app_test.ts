@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Hono } from "hono";
+import type { ApiRoutes } from "../../src/api/openapi.ts";
 import { createApp } from "../../src/api/app.ts";
 import { parseEventStream } from "../../src/api/client.ts";
 import type { TaskView } from "../../src/api/schemas.ts";
@@ -37,7 +37,7 @@ const endlessRunner: TaskRunner = async (options) => {
 };
 
 interface Setup {
-  readonly app: Hono;
+  readonly app: ApiRoutes;
   readonly service: TaskService;
   readonly stateDir: string;
   readonly request: (method: string, path: string, body?: unknown) => Promise<Response>;

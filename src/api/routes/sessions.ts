@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type Context, Hono } from "hono";
+import type { Context } from "hono";
+import { type ApiRoutes, newRoutes } from "../openapi.ts";
 import { SessionError } from "../../session/session_error.ts";
 import { execSchema } from "../schemas.ts";
 import { serveExec, servePort } from "../session_sockets.ts";
@@ -35,8 +36,8 @@ function upgrade(context: Context, serve: (socket: WebSocket) => void): Response
 }
 
 /** The routes below `/v1/sessions`. */
-export function sessionRoutes(sessions: SessionService): Hono {
-  const routes = new Hono();
+export function sessionRoutes(sessions: SessionService): ApiRoutes {
+  const routes = newRoutes();
   const idOf = (context: Context): string => context.req.param("id") ?? "";
   routes.get("/", async (context) => context.json(await sessions.list()));
   routes.get("/:id", async (context) => context.json(await sessions.view(idOf(context))));

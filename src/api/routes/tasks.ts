@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type Context, Hono } from "hono";
+import type { Context } from "hono";
+import { type ApiRoutes, newRoutes } from "../openapi.ts";
 import { bodyLimit } from "hono/body-limit";
 import { problemResponse } from "../errors.ts";
 import { eventStream } from "../event_stream.ts";
@@ -32,8 +33,8 @@ function lastEventId(context: Context): number {
 }
 
 /** The routes below `/v1/tasks`. */
-export function taskRoutes(service: TaskService): Hono {
-  const routes = new Hono();
+export function taskRoutes(service: TaskService): ApiRoutes {
+  const routes = newRoutes();
   const limit = bodyLimit({
     maxSize: MAX_SUBMISSION_BYTES,
     onError: () => problemResponse({ status: 413, code: "too_large", detail: "Submission is too large" }),

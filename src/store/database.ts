@@ -1,0 +1,89 @@
+/**
+ * The one SQLite file of a state folder: how it is opened, and how its tables came to be. Several processes may have it
+ * open.
+ *
+ * @module
+ */
+
+import { DatabaseSync } from "node:sqlite";
+
+/**
+ * Each makes the tables of version N + 1 out of those of version N. What stands here was run on users' machines: it is
+ * added to and never changed.
+ */
+const MIGRATIONS: readonly string[] = [
+  `CREATE TABLE IF NOT EXISTS tasks (
+    id TEXT PRIMARY KEY,
+    status TEXT NOT NULL,
+    request TEXT NOT NULL,
+    result TEXT,
+    owner TEXT NOT NULL,
+    attached INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    ended_at TEXT
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS events (
+    task_id TEXT NOT NULL REFERENCES tasks(id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (task_id, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS uploads (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    created_at TEXT NOT NULL
+  ) STRICT;`,
+];
+
+/** How long a process waits for another one's transaction, in `ms`. */
+const BUSY_LIMIT_MS = 5000;
+
+/** The database cannot be used as it is. */
+export class DatabaseError extends Error {
+  override readonly name = "DatabaseError";
+}
+
+/** Runs `step` in one transaction: all of what it writes is there afterwards, or nothing. */
+export function inTransaction<T>(database: DatabaseSync, step: () => T): T {
+  // A transaction that begins by reading could fail when it comes to write
+  database.exec("BEGIN IMMEDIATE");
+  try {
+    const result = step();
+    database.exec("COMMIT");
+    return result;
+  } catch (error) {
+    if (database.isTransaction) database.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+function versionOf(database: DatabaseSync): number {
+  return Number(database.prepare("PRAGMA user_version").get()?.user_version);
+}
+
+function migrate(database: DatabaseSync, path: string): void {
+  if (versionOf(database) === MIGRATIONS.length) return;
+  // Another process may be at it: the version is looked at again inside
+  inTransaction(database, () => {
+    const version = versionOf(database);
+    if (version > MIGRATIONS.length) {
+      throw new DatabaseError(`${path} was written by a newer Paddock: use that, or another state folder`);
+    }
+    for (const migration of MIGRATIONS.slice(version)) database.exec(migration);
+    database.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+  });
+}
+
+/** Opens the file at `path`, making it, or its newest tables, where they are missing. @throws {DatabaseError} */
+export function openDatabase(path: string): DatabaseSync {
+  const database = new DatabaseSync(path, { timeout: BUSY_LIMIT_MS });
+  try {
+    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON");
+    migrate(database, path);
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
