@@ -86,14 +86,34 @@ export interface AgentPackageTree {
 export interface AgentOutputParser {
   /** takes one line (an unknown one gives no event) */
   line(line: string): AgentEvent[];
-  /** the output has ended */
-  end(): AgentEvent[];
+  /** the output has ended; `exitCode` is the agent's (null: it did not exit by itself) */
+  end(exitCode: number | null): AgentEvent[];
 }
 
 /** Reads an agent's requests to its model, for agents that say nothing themselves while they run. */
 export interface AgentTrafficParser {
   /** takes the body of one request; a retry of the last one gives nothing new */
   request(body: unknown): AgentEvent[];
+}
+
+/** The API of an agent's model: what the gateway speaks for this agent. */
+export interface AgentModel {
+  /** provider's base URL that gateway paths are appended to */
+  readonly baseUrl: string;
+  /** host environment variable that holds the key */
+  readonly keyVariable: string;
+  /** header the key travels in, and its value's prefix */
+  readonly keyHeader: { readonly name: string; readonly prefix: string };
+  /** whose shape errors have that the agent understands */
+  readonly errorShape: "openai" | "anthropic";
+  /** request paths the gateway lets through, each with its method */
+  readonly paths: readonly { readonly method: string; readonly path: string }[];
+  /** what its models cost (default: not known) */
+  readonly prices?: PriceTable;
+  /** names that the agent itself turns into those of models */
+  readonly aliases?: readonly string[];
+  /** login of the agent's own client, which can take a key's place (default: there is none) */
+  readonly login?: AgentLogin;
 }
 
 /** One agent. */
@@ -104,8 +124,8 @@ export interface AgentSpec {
   readonly title: string;
   /** version of the agent itself */
   readonly version: string;
-  /** where newer versions are published, and what has the agent say its version */
-  readonly release: { readonly npm: string; readonly versionCommand: readonly string[] };
+  /** where newer versions are published, and what has the agent say its version (default: nobody publishes any) */
+  readonly release?: { readonly npm: string; readonly versionCommand: readonly string[] };
   /** npm packages at pinned versions, with the files taken from each */
   readonly npm: readonly AgentPackage[];
   /** an agent of many packages */
@@ -119,25 +139,8 @@ export interface AgentSpec {
   readonly textFiles: readonly { readonly to: string; readonly mode: number; readonly content: string }[];
   /** guest RAM in `MiB` where the user says nothing */
   readonly memoryMib: number;
-  /** the model's API: what the gateway speaks for this agent */
-  readonly model: {
-    /** provider's base URL that gateway paths are appended to */
-    readonly baseUrl: string;
-    /** host environment variable that holds the key */
-    readonly keyVariable: string;
-    /** header the key travels in, and its value's prefix */
-    readonly keyHeader: { readonly name: string; readonly prefix: string };
-    /** whose shape errors have that the agent understands */
-    readonly errorShape: "openai" | "anthropic";
-    /** request paths the gateway lets through, each with its method */
-    readonly paths: readonly { readonly method: string; readonly path: string }[];
-    /** what its models cost (default: not known) */
-    readonly prices?: PriceTable;
-    /** names that the agent itself turns into those of models */
-    readonly aliases?: readonly string[];
-    /** login of the agent's own client, which can take a key's place (default: there is none) */
-    readonly login?: AgentLogin;
-  };
+  /** the API of its model (default: it uses none, and the gateway lets nothing through) */
+  readonly model?: AgentModel;
   /** the command line for one task */
   command(task: AgentTask): AgentCommand;
   /** the command line of a session on a terminal */

@@ -7,7 +7,7 @@
 
 import { join } from "node:path";
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
-import type { AgentSpec } from "../../agent-images/agent_spec.ts";
+import type { AgentModel } from "../../agent-images/agent_spec.ts";
 import { findAgent } from "../session/agents.ts";
 import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
 import { newSessionId, sweepStale } from "../session/record.ts";
@@ -45,9 +45,10 @@ export interface TaskServiceOptions {
 
 function credentialsOf(
   { apiKey, modelHeaders }: Submission,
-  model: AgentSpec["model"],
+  model: AgentModel | undefined,
 ): ModelCredentials {
-  return new ModelCredentials(modelHeaders ?? (apiKey === undefined ? [] : keyHeaders(model, apiKey)));
+  const isKeyUsed = apiKey !== undefined && model !== undefined;
+  return new ModelCredentials(modelHeaders ?? (isKeyUsed ? keyHeaders(model, apiKey) : []));
 }
 
 function toView(row: TaskRow): TaskView {

@@ -22,8 +22,8 @@ export interface AgentOverview {
   readonly version: string;
   /** guest RAM where the user says nothing, in `MiB` */
   readonly memoryMib: number;
-  /** host environment variable with the key of its model's API */
-  readonly keyVariable: string;
+  /** host environment variable with the key of its model's API (null: it uses no model) */
+  readonly keyVariable: string | null;
   /** there is an image of this version */
   readonly isBuilt: boolean;
 }
@@ -48,7 +48,7 @@ export async function overviewAgents(): Promise<AgentOverview[]> {
     title,
     version,
     memoryMib,
-    keyVariable: model.keyVariable,
+    keyVariable: model?.keyVariable ?? null,
     isBuilt: images.some((image) => image.agent === name && image.agentVersion === version),
   }));
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { CredentialHeader } from "../../agent-images/agent_login.ts";
+import type { AgentLogin, CredentialHeader } from "../../agent-images/agent_login.ts";
 import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import { LocalError } from "./local_error.ts";
 import { LoginFile } from "./login_file.ts";
@@ -47,11 +47,15 @@ export { DEMO_KEY };
 /** Finds what there is. @throws {LocalError} that says what is missing */
 export async function openModelAccess(options: ModelAccessOptions): Promise<ModelAccess> {
   const { spec, demo, modelUrl, onNotice } = options;
+  const follow = (): void => {};
+  if (spec.model === undefined) {
+    if (!demo && !options.login && modelUrl === undefined) return { follow };
+    throw new LocalError("usage", `${spec.title} uses no model: leave out --demo, --login and --model-url`);
+  }
   const { keyVariable, login } = spec.model;
   const apiKey = Deno.env.get(keyVariable)?.trim() ?? "";
   // From here on the key is in memory only: what is started later does not inherit it.
   Deno.env.delete(keyVariable);
-  const follow = (): void => {};
   if (demo) return { apiKey: DEMO_KEY, follow };
   const url = modelUrl === undefined ? {} : { modelUrl };
   if (apiKey !== "" && !options.login) {
@@ -81,7 +85,7 @@ export async function openModelAccess(options: ModelAccessOptions): Promise<Mode
 
 async function openLogin(
   file: LoginFile,
-  options: Omit<ModelAccessOptions, "login"> & { readonly login: NonNullable<AgentSpec["model"]["login"]> },
+  options: Omit<ModelAccessOptions, "login"> & { readonly login: AgentLogin },
 ): Promise<ModelAccess> {
   const { login, modelUrl = login.baseUrl, onNotice, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   const first = await file.tokens(timeoutMs + MARGIN_MS);

@@ -114,11 +114,13 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   const where = host.kind === "native" ? "this machine's KVM" : "the emulated KVM host";
   options.onNotice(`Running on ${where}: ${host.reason}`);
   signal.throwIfAborted();
-  const demo = options.demo ? startModelServer({ requiredKey: DEMO_KEY }) : undefined;
-  await using _ = { [Symbol.asyncDispose]: async () => await demo?.close() };
+  const demo = options.demo && spec.model !== undefined
+    ? { server: startModelServer({ requiredKey: DEMO_KEY }), baseUrl: spec.model.baseUrl }
+    : undefined;
+  await using _ = { [Symbol.asyncDispose]: async () => await demo?.server.close() };
   const modelUrl = demo === undefined
     ? access.modelUrl
-    : demo.url + new URL(spec.model.baseUrl).pathname.replace(/\/$/, "");
+    : demo.server.url + new URL(demo.baseUrl).pathname.replace(/\/$/, "");
 
   const { id, result } = await followTask(host, {
     ...options,

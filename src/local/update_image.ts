@@ -35,7 +35,8 @@ export interface UpdateOptions {
 /** What became of an update. */
 export interface ImageUpdate {
   readonly from: string;
-  readonly to: string;
+  /** (null: nobody publishes versions of this agent) */
+  readonly to: string | null;
 }
 
 /** Uses the version that the specification pins again, and has its image ready. */
@@ -51,6 +52,7 @@ export async function updateImage(spec: AgentSpec, options: UpdateOptions): Prom
   const { signal } = options;
   const cache = cacheDir();
   const { version: from } = await currentSpec(cache, spec);
+  if (spec.release === undefined) return { from, to: null };
   const packageName = spec.release.npm;
   const to = options.version ?? await latestVersion(packageName, signal);
   if (to === from) return { from, to };

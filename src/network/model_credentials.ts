@@ -6,7 +6,7 @@
  */
 
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
-import type { AgentSpec } from "../../agent-images/agent_spec.ts";
+import type { AgentModel } from "../../agent-images/agent_spec.ts";
 
 /** Credentials of one task. */
 export class ModelCredentials {
@@ -28,7 +28,7 @@ export class ModelCredentials {
 }
 
 /** The header that an agent's provider wants a key in. */
-export function keyHeaders(model: AgentSpec["model"], apiKey: string): CredentialHeader[] {
+export function keyHeaders(model: AgentModel, apiKey: string): CredentialHeader[] {
   const { name, prefix } = model.keyHeader;
   return [{ name, value: prefix + apiKey }];
 }

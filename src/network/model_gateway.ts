@@ -27,6 +27,9 @@ export interface GatewayUpstream {
   readonly credentials?: ModelCredentials;
 }
 
+/** For a guest without a model: nothing is let through. */
+export const NO_UPSTREAM: GatewayUpstream = { baseUrl: "http://127.0.0.1:9", paths: [] };
+
 /** What a guest can make the host spend. */
 export interface GatewayLimits {
   /** requests in progress at once */

@@ -71,9 +71,9 @@ class OutputReader {
     for (const line of this.#splitter.push(chunk)) await this.#takeLine(line);
   }
 
-  async flush(): Promise<void> {
+  async flush(exitCode: number | null): Promise<void> {
     for (const line of this.#splitter.flush()) await this.#takeLine(line);
-    for (const event of this.#parser.end()) this.#takeEvent(event);
+    for (const event of this.#parser.end(exitCode)) this.#takeEvent(event);
   }
 
   async #takeLine(line: string): Promise<void> {
@@ -120,7 +120,7 @@ export async function runAgent(options: AgentRunOptions): Promise<AgentRunFacts>
   });
 
   const { end, exit } = await waitForEnd(process, options);
-  await output.flush();
+  await output.flush(exit?.exitCode ?? null);
   return {
     end,
     exit,

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { AgentSpec, AgentTask } from "../../agent-images/agent_spec.ts";
 import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
-import type { GatewayDecision } from "../network/model_gateway.ts";
+import { type GatewayDecision, type GatewayUpstream, NO_UPSTREAM } from "../network/model_gateway.ts";
 import type { ModelBudget } from "../network/model_budget.ts";
 import type { ModelCredentials } from "../network/model_credentials.ts";
 import { NetworkLog } from "../network/network_log.ts";
@@ -54,6 +54,16 @@ export interface RunTaskOptions {
   readonly sessions: SessionHolder;
   readonly signal: AbortSignal;
   readonly onEvent: (event: TaskEvent) => void;
+}
+
+function upstreamOf(
+  { model }: AgentSpec,
+  { modelUrl }: TaskRequest,
+  credentials: ModelCredentials,
+): GatewayUpstream {
+  if (model === undefined) return NO_UPSTREAM;
+  const { paths, baseUrl, errorShape } = model;
+  return { baseUrl: (modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, credentials, errorShape };
 }
 
 /** A task while it runs: collects what the result will say. */
@@ -168,7 +178,6 @@ class TaskRun {
 
   #createSession(image: PreparedImage): Promise<Session> {
     const { id, request, spec, stateDir, credentials, signal, folder, onEvent } = this.#options;
-    const { paths, baseUrl, errorShape } = spec.model;
     const policy = taskPolicy(request);
     const networkLog = new NetworkLog({
       path: join(folder, TASK_FILES.network),
@@ -185,12 +194,7 @@ class TaskRun {
       memoryMib: request.memoryMib ?? spec.memoryMib,
       cpus: request.cpus,
       bootTimeoutMs: BOOT_TIMEOUT_MS,
-      upstream: {
-        baseUrl: (request.modelUrl ?? baseUrl).replace(/\/+$/, ""),
-        paths,
-        credentials,
-        errorShape,
-      },
+      upstream: upstreamOf(spec, request, credentials),
       budget: this.#budget,
       ...(modelIdleTimeoutMs === undefined ? {} : { gatewayLimits: { idleTimeoutMs: modelIdleTimeoutMs } }),
       onGateway: (decision) => {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AgentSpec } from "../../agent-images/agent_spec.ts";
+import type { AgentModel } from "../../agent-images/agent_spec.ts";
 import { DEFAULT_EGRESS, EgressPolicy } from "../network/egress_policy.ts";
 import { EgressRuleError } from "../network/egress_rule.ts";
 import { ModelBudget } from "../network/model_budget.ts";
@@ -23,13 +23,13 @@ export function taskPolicy(request: TaskRequest): EgressPolicy {
   }
 }
 
-/** The budget of a task. @throws {SessionError} when its model has no price and its cost is limited */
+/** The budget of a task with this model, if any. @throws {SessionError} when its model has no price and its cost is limited */
 export function taskBudget(
   { maxCostUsd, maxTokens, model, prices = {} }: Pick<
     TaskRequest,
     "maxCostUsd" | "maxTokens" | "model" | "prices"
   >,
-  { aliases = [], prices: known = {} }: AgentSpec["model"],
+  { aliases = [], prices: known = {} }: Partial<AgentModel> = {},
 ): ModelBudget {
   const budget = new ModelBudget({ maxTokens, maxCostUsd, prices: [prices, known] });
   // The agent's own default, and what it makes of an alias, are known once it asks for it.

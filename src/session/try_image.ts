@@ -8,6 +8,7 @@ import { AGENT_ENV, type AgentSpec } from "../../agent-images/agent_spec.ts";
 import { type PreparedImage } from "../images/prepare.ts";
 import { EgressPolicy } from "../network/egress_policy.ts";
 import { ModelBudget } from "../network/model_budget.ts";
+import { NO_UPSTREAM } from "../network/model_gateway.ts";
 import { newSessionId } from "./record.ts";
 import { Session } from "./session.ts";
 import { SessionError } from "./session_error.ts";
@@ -29,6 +30,8 @@ export async function tryImage(
   spec: AgentSpec,
   options: { readonly stateDir: string; readonly signal: AbortSignal },
 ): Promise<ImageTrial> {
+  const argv = spec.release?.versionCommand;
+  if (argv === undefined) throw new SessionError("config", `${spec.title} has no version to try`);
   await using session = await Session.create({
     ...options,
     id: newSessionId(),
@@ -37,7 +40,7 @@ export async function tryImage(
     memoryMib: spec.memoryMib,
     cpus: 1,
     bootTimeoutMs: BOOT_TIMEOUT_MS,
-    upstream: { baseUrl: "http://127.0.0.1:9", paths: [] },
+    upstream: NO_UPSTREAM,
     budget: new ModelBudget(),
     onGateway: () => {},
     policy: new EgressPolicy({ mode: "none", allow: [], profiles: [] }),
@@ -47,7 +50,7 @@ export async function tryImage(
   const output = new TextTail(4096);
   const keep = (chunk: Uint8Array): void => output.push(chunk);
   const { exitCode } = await session.within(VERSION_LIMIT_MS, async () => {
-    const command = { argv: spec.release.versionCommand, env: AGENT_ENV, cwd: "/", user: "agent" };
+    const command = { argv, env: AGENT_ENV, cwd: "/", user: "agent" };
     const process = await session.guest.exec({ ...command, onStdout: keep, onStderr: keep });
     return await process.exit;
   });

@@ -4,7 +4,7 @@ import { spec } from "../../agent-images/openclaw/agent.ts";
 
 function eventsOf(text: string): AgentEvent[] {
   const parser = spec.newParser();
-  return [...text.split("\n").flatMap((line) => parser.line(line)), ...parser.end()];
+  return [...text.split("\n").flatMap((line) => parser.line(line)), ...parser.end(0)];
 }
 
 Deno.test("OpenClaw's object, over many lines, gives its message, usage and end", () => {

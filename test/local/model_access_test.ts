@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
 import { spec as codex } from "../../agent-images/codex/agent.ts";
 import { spec as openclaw } from "../../agent-images/openclaw/agent.ts";
+import { spec as shell } from "../../agent-images/shell/agent.ts";
 import { LocalError } from "../../src/local/local_error.ts";
 import { type ModelAccess, type ModelAccessOptions, openModelAccess } from "../../src/local/model_access.ts";
 import { jwt, type LoginServer, startLoginServer } from "../support/login_server.ts";
@@ -114,5 +115,15 @@ Deno.test("openModelAccess() renews a login that would end within the task, and 
     assert.equal(headers[0]?.value, `Bearer ${server.accessToken}`);
     assert.notEqual(headers[0]?.value, first);
     assert.equal(server.requests.length, 2);
+  });
+});
+
+Deno.test("an agent without a model is asked for no key, and refuses what only a model takes", async () => {
+  await withUser({ key: "sk-not-for-it" }, async ({ open, notices }) => {
+    assert.equal((await open({ spec: shell })).apiKey, undefined);
+    assert.equal(Deno.env.get("OPENAI_API_KEY"), "sk-not-for-it");
+    assert.deepEqual(notices, []);
+    await assert.rejects(open({ spec: shell, demo: true }), /Shell uses no model: leave out --demo/);
+    await assert.rejects(open({ spec: shell, modelUrl: "http://h/v1" }), LocalError);
   });
 });

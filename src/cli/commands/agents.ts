@@ -21,7 +21,7 @@ export async function agents(args: readonly string[]): Promise<number> {
     title,
     version,
     `${memoryMib} MiB`,
-    keyVariable,
+    keyVariable ?? "none",
     isBuilt ? "built" : "built at the first run",
   ]);
   for (const line of renderTable(["AGENT", "NAME", "VERSION", "MEMORY", "KEY", "IMAGE"], rows)) {

@@ -37,7 +37,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --install                install missing packages without asking
       --alpine-rootfs FILE     build the image from this Alpine root archive
     AGENT is one of those that sandbox agents lists. The key of the model's API is read from the agent's variable
-    (sandbox agents names it), else the login of its own client is used; neither ever enters the VM.
+    (sandbox agents names it), else the login of its own client is used; neither ever enters the VM. For the agent
+    shell, PROMPT is a shell command: sandbox run shell "make test" --repo .
     A sandbox.toml in the folder takes away from what is allowed: [network] with mode, allow, profiles, deny.
     Results: result.json, changes.patch, patches/, files/, transcript.jsonl (see sandbox help events), raw.jsonl, network.jsonl,
     console.log, workspace.tar.

@@ -72,7 +72,8 @@ async function update(args: readonly string[]): Promise<void> {
       const options = { version, toPinned, signal, onProgress: progress.show.bind(progress) };
       const { from, to } = await changeVersion(agent, options);
       progress.clear();
-      console.log(from === to ? `${agent} is at ${to} already` : `${agent}: ${from} is now ${to}`);
+      if (to === null) console.log(`${agent} has no versions of its own: there is nothing to update`);
+      else console.log(from === to ? `${agent} is at ${to} already` : `${agent}: ${from} is now ${to}`);
     }
   } finally {
     progress.clear();
