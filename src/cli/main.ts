@@ -27,6 +27,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   stop: async () => (await import("./commands/sessions.ts")).stop,
   rm: async () => (await import("./commands/sessions.ts")).rm,
   publish: async () => (await import("./commands/sessions.ts")).publish,
+  token: async () => (await import("./commands/token.ts")).token,
   help: async () => (await import("./commands/help.ts")).help,
 };
 

@@ -6,6 +6,8 @@
 
 import { UsageError } from "./usage_error.ts";
 
+const DAY_MS = 24 * 3_600_000;
+const RATE_UNITS: Readonly<Record<string, number>> = { s: 60, min: 1, h: 1 / 60 };
 const DURATION_UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 /** `90`, `90s`, `15m`, `2h`, `500ms` in `ms`; a bare number is seconds. */
@@ -16,6 +18,25 @@ export function parseDurationMs(flag: string, text: string): number {
     : Math.round(Number(match[1]) * (DURATION_UNITS_MS[match[2] ?? "s"] ?? NaN));
   if (Number.isSafeInteger(ms) && ms > 0) return ms;
   throw new UsageError(`${flag} must be a duration such as 90s, 15m or 2h: received "${text}"`);
+}
+
+/** The same, and `30d`, in `ms`. */
+export function parseLifetimeMs(flag: string, text: string): number {
+  const days = Number(/^([0-9]{1,5})d$/.exec(text)?.[1] ?? 0);
+  if (days > 0) return days * DAY_MS;
+  try {
+    return parseDurationMs(flag, text);
+  } catch {
+    throw new UsageError(`${flag} must be a time such as 30d, 12h or never: received "${text}"`);
+  }
+}
+
+/** `60/min`, `10/s`; a bare number is a minute's. */
+export function parseRatePerMinute(flag: string, text: string): number {
+  const [, count = "", unit = "min"] = /^([0-9]{1,9})(?:\/(s|min|h))?$/.exec(text) ?? [];
+  const rate = Math.floor(Number(count) * (RATE_UNITS[unit] ?? NaN));
+  if (rate > 0) return rate;
+  throw new UsageError(`${flag} must be requests a time such as 60/min or 5/s: received "${text}"`);
 }
 
 /** `512M`, `4G` in `MiB`; a bare number is MiB. */

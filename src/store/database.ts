@@ -34,6 +34,18 @@ const MIGRATIONS: readonly string[] = [
     owner TEXT NOT NULL,
     created_at TEXT NOT NULL
   ) STRICT;`,
+  `CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    secret_sha256 BLOB NOT NULL,
+    scopes TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    expires_at TEXT,
+    revoked_at TEXT,
+    last_used_at TEXT,
+    rate_per_minute INTEGER,
+    max_active INTEGER
+  ) STRICT;`,
 ];
 
 /** How long a process waits for another one's transaction, in `ms`. */

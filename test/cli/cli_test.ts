@@ -13,6 +13,8 @@ import {
   parseByteRate,
   parseCount,
   parseDurationMs,
+  parseLifetimeMs,
+  parseRatePerMinute,
   parseSizeMib,
 } from "../../src/cli/quantities.ts";
 import { renderEvent } from "../../src/cli/render_event.ts";
@@ -33,6 +35,25 @@ Deno.test("parseDurationMs() reads durations and refuses the rest", () => {
   ]);
   for (const text of ["", "0", "-1s", "1d", "s", "1e3", "∞"]) {
     assert.throws(() => parseDurationMs("--timeout", text), UsageError, text);
+  }
+});
+
+Deno.test("parseLifetimeMs() reads days too, and refuses the rest", () => {
+  assert.deepEqual(["30d", "12h", "90"].map((text) => parseLifetimeMs("--expires", text)), [
+    2_592_000_000,
+    43_200_000,
+    90_000,
+  ]);
+  for (const text of ["", "0d", "-1d", "1w", "never", "1.5d", "123456d"]) {
+    assert.throws(() => parseLifetimeMs("--expires", text), UsageError, text);
+  }
+});
+
+Deno.test("parseRatePerMinute() reads rates and refuses the rest", () => {
+  const texts = ["60", "60/min", "10/s", "120/h"];
+  assert.deepEqual(texts.map((text) => parseRatePerMinute("--rate", text)), [60, 60, 600, 2]);
+  for (const text of ["", "0", "-1", "1/d", "59/h", "1.5", "1e3/s"]) {
+    assert.throws(() => parseRatePerMinute("--rate", text), UsageError, text);
   }
 });
 

@@ -60,6 +60,15 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox stop SESSION…                power it off; its disk stays
   sandbox rm SESSION…                  end it, and remove its disk
 
+  sandbox token create NAME            make a token for the service; it is printed this once
+      --scope SCOPE            tasks:read, tasks:write, sessions:read, sessions:write, metrics:read, admin (several times;
+                               default: the first four). admin sees what all tokens own, others only what they own
+      --expires TIME           30d, 12h or never (default 90d)
+      --rate N                 requests a minute, 600/min or 10/s
+      --max-active N           its tasks that may be queued or running at once
+  sandbox token list [--json]          the tokens that there are
+  sandbox token revoke TOKEN           refuse it from now on (--state DIR: in another state folder)
+
   sandbox boot -k KERNEL [-i INITRD] [-d DISK]… [-t TAP] [-m MEMORY] [-a CMDLINE]
                                        boot a kernel with its serial console here; Ctrl-A Ctrl-C quits
                                        (without -a: the serial console, and the first disk as root)
