@@ -6,10 +6,11 @@
 
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
 import type { TaskEvent, TaskResult } from "../session/task.ts";
-import { type ExecChild, openExec } from "./exec_client.ts";
-import { carryPort } from "./port_client.ts";
-import type { ExecSubmissionInput, SessionView, SubmissionInput, TaskView } from "./schemas.ts";
+import { ApiError } from "./connection.ts";
+import type { SubmissionInput, TaskView } from "./schemas.ts";
+import { SessionClient } from "./session_client.ts";
 
+export { ApiError } from "./connection.ts";
 export { type ExecChild, ExecError } from "./exec_client.ts";
 export type { TerminalSize } from "./exec_protocol.ts";
 export type { SessionView } from "./schemas.ts";
@@ -18,24 +19,6 @@ export type { RecordedEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } fro
 
 /** Tries to reconnect to a task's events before giving up, with a growing pause. */
 const MAX_RECONNECTS = 5;
-
-/** The server refused or failed a request. */
-export class ApiError extends Error {
-  override readonly name = "ApiError";
-  /** HTTP status (0: no answer) */
-  readonly status: number;
-  /** problem's code */
-  readonly code: string;
-
-  constructor(
-    message: string,
-    facts: { readonly status: number; readonly code: string; readonly cause?: unknown },
-  ) {
-    super(message, { cause: facts.cause });
-    this.status = facts.status;
-    this.code = facts.code;
-  }
-}
 
 /** An event with its time. */
 export type TimedTaskEvent = TaskEvent & { readonly at: string };
@@ -51,17 +34,6 @@ export type TaskFileKind =
   | "patches"
   | "commits"
   | "network";
-
-async function toApiError(response: Response): Promise<ApiError> {
-  const text = await response.text();
-  try {
-    const problem = JSON.parse(text) as { detail?: unknown; code?: unknown };
-    return new ApiError(String(problem.detail), { status: response.status, code: String(problem.code) });
-  } catch {
-    // Not a problem document: something else answered.
-    return new ApiError(`Server answered ${response.status}`, { status: response.status, code: "unknown" });
-  }
-}
 
 /** Splits a stream of server-sent events into their ids and data. */
 export async function* parseEventStream(
@@ -83,31 +55,18 @@ export async function* parseEventStream(
   }
 }
 
-function sessionPath(id: string): string {
-  return `/v1/sessions/${encodeURIComponent(id)}`;
-}
-
 /** A client of one server. */
-export class ApiClient {
-  readonly #baseUrl: string;
-  readonly #token: string;
-
-  /** `baseUrl`: the server's, without a trailing slash */
-  constructor(options: { readonly baseUrl: string; readonly token: string }) {
-    this.#baseUrl = options.baseUrl;
-    this.#token = options.token;
-  }
-
+export class ApiClient extends SessionClient {
   /** Stores an archive for a later task and gives its id. */
   async upload(content: ReadableStream<Uint8Array>, signal?: AbortSignal): Promise<string> {
-    const response = await this.#request("POST", "/v1/uploads", { body: content, signal });
+    const response = await this.request("POST", "/v1/uploads", { body: content, signal });
     return (await response.json() as { id: string }).id;
   }
 
   /** Submits a task. */
   async submit(submission: SubmissionInput): Promise<TaskView> {
     const headers = { "content-type": "application/json" };
-    const response = await this.#request("POST", "/v1/tasks", { body: JSON.stringify(submission), headers });
+    const response = await this.request("POST", "/v1/tasks", { body: JSON.stringify(submission), headers });
     return await response.json() as TaskView;
   }
 
@@ -117,7 +76,7 @@ export class ApiClient {
     for (let failures = 0;;) {
       try {
         const headers = { "last-event-id": lastId };
-        const response = await this.#request("GET", `/v1/tasks/${id}/events`, { headers, signal });
+        const response = await this.request("GET", `/v1/tasks/${id}/events`, { headers, signal });
         for await (const event of parseEventStream(response.body ?? new ReadableStream())) {
           lastId = event.id;
           failures = 0;
@@ -138,19 +97,19 @@ export class ApiClient {
 
   /** A task as it is now. */
   async task(id: string): Promise<TaskView> {
-    return await (await this.#request("GET", `/v1/tasks/${id}`)).json() as TaskView;
+    return await (await this.request("GET", `/v1/tasks/${id}`)).json() as TaskView;
   }
 
   /** The result of a task that is over. */
   async result(id: string): Promise<TaskResult> {
-    return await (await this.#request("GET", `/v1/tasks/${id}/result`)).json() as TaskResult;
+    return await (await this.request("GET", `/v1/tasks/${id}/result`)).json() as TaskResult;
   }
 
   /** Writes one of a task's files to `path`; false when the task has none of this kind. */
   async download(id: string, kind: TaskFileKind, path: string): Promise<boolean> {
     let response: Response;
     try {
-      response = await this.#request("GET", `/v1/tasks/${id}/${kind}`);
+      response = await this.request("GET", `/v1/tasks/${id}/${kind}`);
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) return false;
       throw error;
@@ -163,98 +122,21 @@ export class ApiClient {
   /** Replaces what a running task's requests to its model's API carry. */
   async renewCredentials(id: string, headers: readonly CredentialHeader[]): Promise<void> {
     const init = { body: JSON.stringify(headers), headers: { "content-type": "application/json" } };
-    await (await this.#request("PUT", `/v1/tasks/${id}/credentials`, init)).body?.cancel();
+    await (await this.request("PUT", `/v1/tasks/${id}/credentials`, init)).body?.cancel();
   }
 
   /** Ends a task. */
   async cancel(id: string): Promise<void> {
-    await (await this.#request("POST", `/v1/tasks/${id}/cancel`)).body?.cancel();
+    await (await this.request("POST", `/v1/tasks/${id}/cancel`)).body?.cancel();
   }
 
   /** Ends a task if need be, and forgets it with its files. */
   async remove(id: string): Promise<void> {
     try {
-      await (await this.#request("DELETE", `/v1/tasks/${id}`)).body?.cancel();
+      await (await this.request("DELETE", `/v1/tasks/${id}`)).body?.cancel();
     } catch (error) {
       // Gone already: that is what was wanted.
       if (!(error instanceof ApiError && error.status === 404)) throw error;
     }
-  }
-
-  /** All sessions. */
-  async sessions(): Promise<SessionView[]> {
-    return await (await this.#request("GET", "/v1/sessions")).json() as SessionView[];
-  }
-
-  /** One session. */
-  async session(id: string): Promise<SessionView> {
-    return await (await this.#request("GET", sessionPath(id))).json() as SessionView;
-  }
-
-  /** Powers a kept session off; its disk stays. */
-  async stopSession(id: string): Promise<SessionView> {
-    return await (await this.#request("POST", `${sessionPath(id)}/stop`)).json() as SessionView;
-  }
-
-  /** Ends a kept session at once, and removes its disk. */
-  async removeSession(id: string): Promise<void> {
-    await (await this.#request("DELETE", sessionPath(id))).body?.cancel();
-  }
-
-  /** What a session's guest printed last on its serial port, or its network journal. */
-  async sessionLog(id: string, kind: "console" | "network"): Promise<string> {
-    return await (await this.#request("GET", `${sessionPath(id)}/${kind}`)).text();
-  }
-
-  /** Starts a command in a session. */
-  exec(id: string, request: ExecSubmissionInput): ExecChild {
-    return openExec({
-      url: `${this.#baseUrl}${sessionPath(id)}/exec`,
-      token: this.#token,
-      request: { ...request },
-      where: `session ${id}`,
-    });
-  }
-
-  /** Carries a connection to a TCP port of a session's guest, until both sides have ended it. */
-  async forward(id: string, port: number, conn: Deno.Conn): Promise<void> {
-    await carryPort(`${this.#baseUrl}${sessionPath(id)}/ports/${port}`, this.#token, conn);
-  }
-
-  /** A file or the content of a folder of a session's guest, as a tar stream. */
-  async readFiles(id: string, path: string): Promise<ReadableStream<Uint8Array>> {
-    const response = await this.#request("GET", `${sessionPath(id)}/files?path=${encodeURIComponent(path)}`);
-    return response.body ?? new Blob([]).stream();
-  }
-
-  /** Unpacks a tar stream into a folder of a session's guest. */
-  async writeFiles(id: string, path: string, tar: ReadableStream<Uint8Array>): Promise<void> {
-    const url = `${sessionPath(id)}/files?path=${encodeURIComponent(path)}`;
-    await (await this.#request("PUT", url, { body: tar })).body?.cancel();
-  }
-
-  async #request(
-    method: string,
-    path: string,
-    init: { body?: BodyInit; headers?: Record<string, string>; signal?: AbortSignal | undefined } = {},
-  ): Promise<Response> {
-    let response: Response;
-    try {
-      response = await fetch(this.#baseUrl + path, {
-        method,
-        headers: { ...init.headers, authorization: `Bearer ${this.#token}` },
-        body: init.body ?? null,
-        signal: init.signal ?? null,
-      });
-    } catch (cause) {
-      if (init.signal?.aborted === true) throw cause;
-      throw new ApiError(`Cannot reach the server at ${this.#baseUrl}`, {
-        status: 0,
-        code: "unreachable",
-        cause,
-      });
-    }
-    if (!response.ok) throw await toApiError(response);
-    return response;
   }
 }
