@@ -5,15 +5,15 @@
  */
 
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
-import type { TaskEvent, TaskResult } from "../session/task.ts";
+import type { TaskResult } from "../session/task.ts";
 import { ApiError } from "./connection.ts";
-import type { SubmissionInput, TaskView } from "./schemas.ts";
+import type { ServiceEvent, SubmissionInput, TaskView } from "./schemas.ts";
 import { SessionClient } from "./session_client.ts";
 
 export { ApiError } from "./connection.ts";
 export { type ExecChild, ExecError } from "./exec_client.ts";
 export type { TerminalSize } from "./exec_protocol.ts";
-export type { SessionView } from "./schemas.ts";
+export type { ServiceEvent, SessionView, TaskView } from "./schemas.ts";
 export { describeDecision, formatUsd } from "../session/task.ts";
 export type { RecordedEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } from "../session/task.ts";
 
@@ -21,7 +21,7 @@ export type { RecordedEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } fro
 const MAX_RECONNECTS = 5;
 
 /** An event with its time. */
-export type TimedTaskEvent = TaskEvent & { readonly at: string };
+export type TimedTaskEvent = ServiceEvent & { readonly at: string };
 
 /** Name of a file that a task leaves. */
 export type TaskFileKind =

@@ -41,6 +41,7 @@ const STATUS: Readonly<Record<SessionErrorCode, number>> = {
   not_found: 404,
   conflict: 409,
   too_large: 413,
+  idempotency_mismatch: 422,
   limit_reached: 429,
   boot_failed: 500,
   boot_timeout: 500,

@@ -1,5 +1,5 @@
 /**
- * Server-sent events out of a generator of stored events.
+ * Stored events as they go to a client: as server-sent events, or as one page of JSON.
  *
  * @module
  */
@@ -34,4 +34,13 @@ export function eventStream(source: (signal: AbortSignal) => AsyncGenerator<Even
   }, { highWaterMark: 0 });
   const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
   return new Response(body, { headers });
+}
+
+/** The response that carries a page of events, each with its position as `seq`. */
+export function eventPage(rows: readonly EventRow[], afterSeq: number): Response {
+  const events = rows.map((row) => `{"seq":${row.seq},${withTime(row).slice(1)}`);
+  const last = rows.at(-1)?.seq ?? afterSeq;
+  return new Response(`{"events":[${events.join(",")}],"lastSeq":${last}}`, {
+    headers: { "content-type": "application/json", "cache-control": "no-store" },
+  });
 }

@@ -1,5 +1,5 @@
 /**
- * A task that this process runs: its abort switch, who follows it, and the lease of an attached one.
+ * A task that this process has and that is not over: its abort switch, who follows it, and the lease of an attached one.
  *
  * @module
  */
@@ -9,15 +9,21 @@ import type { ModelCredentials } from "../session/model_access.ts";
 /** How long an attached task lives with nobody following it, in `ms`. */
 const LEASE_MS = 15_000;
 
-/** State of a running task. */
+/** Why a task is to end before its time. */
+export type StopReason = "cancelled" | "interrupted";
+
+/** A task that waits or runs. */
 export class LiveTask {
   readonly #abort = new AbortController();
   readonly #waiters = new Set<() => void>();
   readonly #attached: boolean;
   #followerCount = 0;
   #lease: ReturnType<typeof setTimeout> | undefined;
-  /** settles when the task is over and stored */
-  over: Promise<void> = Promise.resolve();
+  #stopReason: StopReason | undefined;
+  /** settles when the task is over and stored (undefined: it waits for its turn) */
+  run: Promise<void> | undefined;
+  /** called when nobody follows an attached task any more */
+  onAbandoned: () => void = () => {};
 
   /** what its requests to the model carry */
   readonly credentials: ModelCredentials;
@@ -34,8 +40,14 @@ export class LiveTask {
     return this.#abort.signal;
   }
 
-  /** Ends the task. */
-  cancel(): void {
+  /** why it was told to end, if it was */
+  get stopReason(): StopReason | undefined {
+    return this.#stopReason;
+  }
+
+  /** Ends the task; the first reason stays. */
+  stop(reason: StopReason): void {
+    this.#stopReason ??= reason;
     this.#abort.abort();
   }
 
@@ -82,6 +94,6 @@ export class LiveTask {
   }
 
   #startLease(): void {
-    if (this.#attached) this.#lease = setTimeout(() => this.cancel(), LEASE_MS);
+    if (this.#attached) this.#lease = setTimeout(() => this.onAbandoned(), LEASE_MS);
   }
 }

@@ -4,9 +4,10 @@
  * @module
  */
 
-import { z } from "zod";
-import type { TaskRequest, TaskResult } from "../session/task.ts";
+import { z } from "@hono/zod-openapi";
+import type { TaskEvent, TaskRequest, TaskResult } from "../session/task.ts";
 import { EGRESS_MODES } from "../session/task_policy.ts";
+import type { TaskState } from "../store/task_state.ts";
 
 const MINUTE_MS = 60_000;
 /** A command and its environment travel to the guest in one frame of 64 KiB. */
@@ -53,6 +54,32 @@ export const credentialsSchema = z.array(z.strictObject({
   isListed: z.boolean().optional(),
 })).min(1).max(8).readonly();
 
+const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, "must be letters, digits, dots, - and _");
+const labelsSchema = z.record(name, z.string().max(200))
+  .refine((labels) => Object.keys(labels).length <= 32, "must not be over 32");
+const envSchema = z.record(
+  z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "must be a variable's name"),
+  z.string().max(16 * 1024).regex(/^[^\0]*$/, "must not hold a NUL character"),
+).refine(
+  (env) => fitsOneFrame(Object.entries(env).flat().join("")),
+  `must not be over ${MAX_PROMPT_BYTES} bytes in all`,
+);
+
+/** Files of a workspace: each path with its content as text, or as Base64. */
+const filesSchema = z.record(
+  z.string().min(1).max(1000),
+  z.union([z.string(), z.strictObject({ base64: z.base64(), mode: z.enum(["644", "755"]).default("644") })]),
+).refine((files) => Object.keys(files).length <= 2000, "must not be over 2000: upload an archive instead");
+
+/** A branch of a repository that the server clones. */
+const repoSchema = z.strictObject({
+  url: z.url({ protocol: /^https$/ }).max(2000),
+  branch: z.string().min(1).max(250).optional(),
+});
+
+/** What a task's workspace is cloned from. */
+export type RepoSource = z.output<typeof repoSchema>;
+
 /** Body of `POST /v1/tasks`. */
 export const submissionSchema = z.strictObject({
   agent: z.string().min(1).max(64),
@@ -86,10 +113,26 @@ export const submissionSchema = z.strictObject({
   modelHeaders: credentialsSchema.optional(),
   /** cancel and forget the task when nobody follows its events any more */
   attached: z.boolean().default(false),
-}).refine(({ prompt, interactive }) => (prompt === "") === (interactive === true), {
+  /** the workspace's files, in place of an upload */
+  files: filesSchema.optional(),
+  /** repository that the workspace is cloned from, in place of an upload */
+  repo: repoSchema.optional(),
+  /** variables for the agent; they are stored: no place for secrets */
+  env: envSchema.optional(),
+  labels: labelsSchema.default({}),
+  /** among the tasks of one token the higher ones go first */
+  priority: z.int().min(-100).max(100).default(0),
+  /** how many times it is started anew when the server or its VM ended while it ran */
+  retry: z.int().min(0).max(10).default(0),
+  /** told when the task is over, by a signed POST */
+  webhook: z.strictObject({ url: z.url({ protocol: /^https?$/ }).max(2000) }).optional(),
+}).refine(
+  ({ uploadId, files, repo }) => [uploadId, files, repo].filter((source) => source !== undefined).length <= 1,
+  { path: ["uploadId"], message: "uploadId, files and repo exclude each other" },
+).refine(({ prompt, interactive }) => (prompt === "") === (interactive === true), {
   path: ["prompt"],
   message: "must say what to do, unless the task is interactive",
-});
+}).openapi("Submission");
 
 /** A checked submission. */
 export type Submission = z.output<typeof submissionSchema>;
@@ -141,20 +184,41 @@ export interface SessionView {
 /** A task as the API shows it. */
 export interface TaskView {
   readonly id: string;
-  readonly status: "running" | "ended";
-  readonly request: TaskRequest;
+  readonly state: TaskState;
+  /** why it ended so (null: it is not over) */
+  readonly cause: string | null;
+  /** starts so far */
+  readonly attempt: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly priority: number;
+  readonly request: StoredRequest;
   readonly result: TaskResult | null;
   readonly createdAt: string;
+  readonly startedAt: string | null;
   readonly endedAt: string | null;
 }
 
-/** The part of a submission that is stored: everything but credentials. */
-export function toTaskRequest(submission: Submission): TaskRequest {
+/** What is stored of a submission. */
+export type StoredRequest = TaskRequest & { readonly repo?: RepoSource | undefined };
+
+/** An event of a task as the API tells it. */
+export type ServiceEvent =
+  | TaskEvent
+  /** the task's state is this from now on */
+  | { readonly type: "state"; readonly state: TaskState; readonly cause?: string | undefined };
+
+/** The part of a submission that is stored: everything but credentials, and what has a place of its own. */
+export function toStoredRequest(submission: Submission): StoredRequest {
   const {
     apiKey: _apiKey,
     modelHeaders: _modelHeaders,
     uploadId: _uploadId,
     attached: _attached,
+    files: _files,
+    labels: _labels,
+    priority: _priority,
+    retry: _retry,
+    webhook: _webhook,
     ...request
   } = submission;
   return request;

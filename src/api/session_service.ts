@@ -40,6 +40,12 @@ export class SessionService implements SessionHolder {
     return this.#live.values().filter(({ keptLog }) => keptLog !== undefined).toArray().length;
   }
 
+  /** RAM of kept sessions whose VM runs, in `MiB` */
+  get keptMemoryMib(): number {
+    return this.#live.values().filter(({ keptLog }) => keptLog !== undefined)
+      .reduce((sum, { facts }) => sum + facts.memoryMib, 0);
+  }
+
   /** Removes what dead servers left half kept. */
   async sweep(): Promise<void> {
     await this.#kept.sweep((id) => this.#live.has(id));

@@ -1,38 +1,42 @@
 /**
- * The tasks of one server: takes them, runs them, keeps their events and files, forgets them. HTTP is one way
- * to it (`app.ts`).
+ * The tasks of one server: takes them, shows them, keeps their events and files, forgets them. HTTP is one way to it
+ * (`app.ts`); `task_queue.ts` runs them.
  *
  * @module
  */
 
 import { join } from "node:path";
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
-import type { AgentModel } from "../../agent-images/agent_spec.ts";
+import type { AgentSpec } from "../../agent-images/agent_spec.ts";
 import { findAgent } from "../session/agents.ts";
+import { keyHeaders, ModelCredentials } from "../session/model_access.ts";
 import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
 import { newSessionId, sweepStale } from "../session/record.ts";
-import { keyHeaders, ModelCredentials } from "../session/model_access.ts";
 import { runTask, type RunTaskOptions } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
-import { lostResult, type TaskEvent, type TaskRequest, type TaskResult } from "../session/task.ts";
+import type { TaskResult } from "../session/task.ts";
 import { TASK_FILES } from "../session/task_files.ts";
 import { taskBudget, taskPolicy } from "../session/task_policy.ts";
-import { type EventRow, type TaskRow, TaskStore } from "../store/task_store.ts";
-import { LiveTask } from "./live_task.ts";
-import { type Submission, type TaskView, toTaskRequest } from "./schemas.ts";
+import { isOver } from "../store/task_state.ts";
+import { type EventRow, type TaskFilter, type TaskRow, TaskStore } from "../store/task_store.ts";
+import { packInlineFiles } from "./inline_files.ts";
+import { LOCAL_PRINCIPAL, type Principal, seesOwner } from "./principal.ts";
+import { type StoredRequest, type Submission, type TaskView, toStoredRequest } from "./schemas.ts";
 import { SessionService } from "./session_service.ts";
+import { eventBody, type QueueLimits, TaskQueue, type TaskRunner } from "./task_queue.ts";
 import { UploadFolder } from "./upload_folder.ts";
 
-/** Tasks at once: each is a VM, and the host has only so much memory. */
-const MAX_RUNNING_TASKS = 8;
+export type { TaskRunner } from "./task_queue.ts";
+
+/** What runs at once where nobody says otherwise: each task is a VM, and the host has only so much memory. */
+const DEFAULT_LIMITS: QueueLimits = { maxVms: 8, maxMemoryMib: Infinity };
+/** Tasks that wait at once. */
+const MAX_QUEUED_TASKS = 10_000;
 const EVENT_PAGE_SIZE = 200;
 /** Longest silence of a task's events, in `ms`. */
 const KEEP_ALIVE_MS = 5000;
 /** How long an attached task that is over waits to be asked for, in `ms`: whoever followed it fetches its files. */
 const ATTACHED_RETENTION_MS = 20_000;
-
-/** How a task may be run: replaced in tests. */
-export type TaskRunner = typeof runTask;
 
 /** Options of {@linkcode openTaskService}. */
 export interface TaskServiceOptions {
@@ -41,24 +45,40 @@ export interface TaskServiceOptions {
   readonly runner?: TaskRunner;
   /** what makes the image (default: the one for the agent, built where it is missing) */
   readonly prepare?: RunTaskOptions["prepare"];
+  readonly limits?: QueueLimits;
+  /** goes on with the tasks of servers that are gone, and leaves its own to the next one (default: each is cancelled) */
+  readonly isDurable?: boolean;
+  /** what tasks without credentials of their own use (default: nothing) */
+  readonly credentialsFor?: (agent: string) => ModelCredentials;
 }
 
-function credentialsOf(
-  { apiKey, modelHeaders }: Submission,
-  model: AgentModel | undefined,
-): ModelCredentials {
-  const isKeyUsed = apiKey !== undefined && model !== undefined;
-  return new ModelCredentials(modelHeaders ?? (isKeyUsed ? keyHeaders(model, apiKey) : []));
+/** How a task is submitted. */
+export interface SubmitOptions {
+  readonly principal?: Principal;
+  /** what makes a second submission the same one, with the digest of its request */
+  readonly idempotency?: { readonly key: string; readonly digest: string } | undefined;
+}
+
+function ownCredentials({ apiKey, modelHeaders }: Submission, spec: AgentSpec): ModelCredentials | undefined {
+  if (modelHeaders !== undefined) return new ModelCredentials(modelHeaders);
+  if (apiKey === undefined || spec.model === undefined) return undefined;
+  return new ModelCredentials(keyHeaders(spec.model, apiKey));
 }
 
 function toView(row: TaskRow): TaskView {
+  const { id, state, cause, attempt, labels, priority, createdAt, startedAt, endedAt } = row;
   return {
-    id: row.id,
-    status: row.status,
-    request: JSON.parse(row.request) as TaskRequest,
+    id,
+    state,
+    cause,
+    attempt,
+    labels,
+    priority,
+    request: JSON.parse(row.request) as StoredRequest,
     result: row.result === null ? null : JSON.parse(row.result) as TaskResult,
-    createdAt: row.createdAt,
-    endedAt: row.endedAt,
+    createdAt,
+    startedAt,
+    endedAt,
   };
 }
 
@@ -66,110 +86,121 @@ function toView(row: TaskRow): TaskView {
 export class TaskService {
   /** the sessions that its tasks run in, and those that were kept */
   readonly sessions: SessionService;
+  readonly store: TaskStore;
+  readonly queue: TaskQueue;
+  readonly #options: TaskServiceOptions;
   readonly #stateDir: string;
-  readonly #store: TaskStore;
+  readonly #limits: QueueLimits;
   readonly #uploads: UploadFolder;
-  readonly #runner: TaskRunner;
-  readonly #prepare: RunTaskOptions["prepare"];
-  readonly #live = new Map<string, LiveTask>();
   readonly #retention = new Map<string, ReturnType<typeof setTimeout>>();
 
   /** Use {@linkcode openTaskService}. */
   constructor(options: TaskServiceOptions & { readonly store: TaskStore }) {
+    this.#options = options;
     this.#stateDir = options.stateDir;
-    this.#store = options.store;
-    this.#runner = options.runner ?? runTask;
-    this.#prepare = options.prepare;
-    this.#uploads = new UploadFolder(options.stateDir, options.store);
+    this.store = options.store;
+    this.#limits = options.limits ?? DEFAULT_LIMITS;
+    this.#uploads = new UploadFolder(options.stateDir, options.store.uploads);
     this.sessions = new SessionService(options.stateDir);
+    this.queue = new TaskQueue({
+      stateDir: options.stateDir,
+      store: options.store,
+      uploads: this.#uploads,
+      sessions: this.sessions,
+      runner: options.runner ?? runTask,
+      prepare: options.prepare,
+      limits: this.#limits,
+      credentialsFor: (agent) => this.#serverCredentials(agent),
+      onOver: (id) => void this.#tidy(id),
+    });
   }
 
   /** tasks that are not over, and kept sessions that run */
   get activeCount(): number {
-    return this.#live.size + this.sessions.keptCount;
+    return this.queue.size + this.sessions.keptCount;
   }
 
   /** Removes what dead servers left: sessions, uploads, attached tasks, files without a task. */
   async sweep(): Promise<void> {
     await sweepStale(this.#stateDir);
-    await this.#uploads.sweep();
     await this.sessions.sweep();
-    for (const row of this.#store.tasks()) {
-      if (isAlive(this.#stateDir, row.owner)) continue;
-      if (row.attached) await this.#forget(row.id);
-      else if (row.status === "running") {
-        const result = lostResult("Server ended while the task ran");
-        this.#store.addEvent(row.id, JSON.stringify({ type: "result", result } satisfies TaskEvent));
-        this.#store.endTask(row.id, JSON.stringify(result));
-      }
+    for (const row of this.store.attached()) {
+      if (!isAlive(this.#stateDir, row.owner)) await this.#forget(row.id);
     }
+    if (this.#options.isDurable === true) this.queue.recover();
+    await this.#uploads.sweep((taskId) => {
+      const row = this.store.task(taskId);
+      return row !== undefined && !isOver(row.state);
+    });
     await this.#sweepFolders();
     sweepOwners(this.#stateDir);
   }
 
   /** Stores an archive for a later task. */
-  async upload(content: ReadableStream<Uint8Array> | null): Promise<{ id: string; sizeBytes: number }> {
-    return await this.#uploads.add(content);
+  async upload(
+    content: ReadableStream<Uint8Array> | null,
+    { tokenId }: Principal = LOCAL_PRINCIPAL,
+  ): Promise<{ id: string; sizeBytes: number }> {
+    return await this.#uploads.add(tokenId, content);
   }
 
-  /** Takes a task and starts it. */
-  async submit(submission: Submission): Promise<TaskView> {
+  /** Takes a task: once this returns, it is not lost. */
+  async submit(submission: Submission, options: SubmitOptions = {}): Promise<TaskView> {
+    const { principal = LOCAL_PRINCIPAL, idempotency } = options;
     const spec = findAgent(submission.agent);
     if (spec === undefined) throw new SessionError("config", `There is no agent "${submission.agent}"`);
-    if (this.activeCount >= MAX_RUNNING_TASKS) {
-      const what = `${MAX_RUNNING_TASKS} VMs of tasks and kept sessions are running already`;
-      throw new SessionError("limit_reached", `${what}: wait, or stop a session`);
-    }
-    const { uploadId } = submission;
-    const id = newSessionId();
-    const folder = this.#folder(id);
-    const request = toTaskRequest(submission);
+    const request = toStoredRequest(submission);
     taskPolicy(request);
     taskBudget(request, spec.model);
-    const live = new LiveTask(submission.attached, credentialsOf(submission, spec.model));
-    this.#store.addTask({
+    const memoryMib = request.memoryMib ?? spec.memoryMib;
+    this.#requireRoom(submission, memoryMib, principal);
+    if (submission.uploadId !== undefined) this.#uploads.waiting(submission.uploadId, principal.tokenId);
+    const uploadId = submission.files === undefined
+      ? submission.uploadId
+      : (await this.#uploads.add(principal.tokenId, packInlineFiles(submission.files))).id;
+    const earlier = this.#earlier(principal, idempotency);
+    if (earlier !== undefined) {
+      if (submission.files !== undefined && uploadId !== undefined) await this.#uploads.remove(uploadId);
+      return earlier;
+    }
+    const id = newSessionId();
+    const credentials = ownCredentials(submission, spec);
+    const isAdded = this.store.addTask({
       id,
       request: JSON.stringify(request),
       owner: ownId(this.#stateDir),
+      tokenId: principal.tokenId,
       attached: submission.attached,
-    });
-    this.#live.set(id, live);
-    try {
-      await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
-      const workspaceTar = join(folder, "upload.tar");
-      if (uploadId !== undefined) await this.#uploads.take(uploadId, workspaceTar);
-      live.over = this.#run(id, {
-        id,
-        request,
-        spec,
-        stateDir: this.#stateDir,
-        folder,
-        workspaceTar: uploadId === undefined ? undefined : workspaceTar,
-        credentials: live.credentials,
-        prepare: this.#prepare,
-        sessions: this.sessions,
-        signal: live.signal,
-        onEvent: (event) => this.#addEvent(id, event),
-      });
-    } catch (error) {
-      live.finish();
-      this.#live.delete(id);
-      await this.#forget(id);
-      throw error;
-    }
+      priority: submission.priority,
+      labels: submission.labels,
+      memoryMib,
+      retry: submission.retry,
+      hasOwnKey: credentials !== undefined,
+      idempotencyKey: idempotency?.key,
+      requestDigest: idempotency?.digest,
+      uploadId,
+      webhookUrl: submission.webhook?.url,
+    }, [eventBody({ type: "state", state: "queued" })]);
+    if (!isAdded) throw new SessionError("not_found", `There is no upload "${uploadId}"`);
+    this.queue.add({ id, attached: submission.attached }, credentials ?? this.#serverCredentials(spec.name));
     return this.view(id);
   }
 
   /** A task as it is now. */
-  view(id: string): TaskView {
-    const row = this.#row(id);
+  view(id: string, principal: Principal = LOCAL_PRINCIPAL): TaskView {
+    const row = this.#row(id, principal);
     this.#retain(id);
     return toView(row);
   }
 
-  /** All tasks, newest first. */
-  list(): TaskView[] {
-    return this.#store.tasks().map(toView);
+  /** Tasks that a principal sees, newest first, with the position that the next page begins after. */
+  list(filter: TaskFilter): { tasks: TaskView[]; nextPosition: number | undefined } {
+    const rows = this.store.tasks({ ...filter, limit: filter.limit + 1 });
+    const page = rows.slice(0, filter.limit);
+    return {
+      tasks: page.map(toView),
+      nextPosition: rows.length > page.length ? page.at(-1)?.position : undefined,
+    };
   }
 
   /**
@@ -178,28 +209,44 @@ export class TaskService {
    */
   async *follow(id: string, afterSeq: number, signal: AbortSignal): AsyncGenerator<EventRow | undefined> {
     this.#row(id);
-    const live = this.#live.get(id);
+    const live = this.queue.live(id);
     using _ = live?.follow();
     let seq = afterSeq;
     while (!signal.aborted) {
-      const isOver = !this.#live.has(id);
-      const rows = this.#store.events(id, seq, EVENT_PAGE_SIZE);
+      const isGone = this.queue.live(id) === undefined;
+      const rows = this.store.events.after(id, seq, EVENT_PAGE_SIZE);
       for (const row of rows) {
         yield row;
         seq = row.seq;
       }
       if (rows.length > 0) continue;
-      if (isOver || live === undefined) return;
+      if (isGone || live === undefined) return;
       if (!await live.wait(KEEP_ALIVE_MS, signal)) yield undefined;
     }
   }
 
+  /** Events of a task after a position, waiting up to `waitMs` for the first. */
+  async events(id: string, afterSeq: number, waitMs: number, signal: AbortSignal): Promise<EventRow[]> {
+    this.#row(id);
+    const live = this.queue.live(id);
+    using _ = live?.follow();
+    const rows = this.store.events.after(id, afterSeq, EVENT_PAGE_SIZE);
+    if (rows.length > 0 || live === undefined || waitMs === 0) return rows;
+    await live.wait(waitMs, signal);
+    return this.store.events.after(id, afterSeq, EVENT_PAGE_SIZE);
+  }
+
+  /** Folder with a task's files. @throws {SessionError} while the task is not over */
+  filesFolder(id: string): string {
+    const { state } = this.#row(id);
+    this.#retain(id);
+    if (!isOver(state)) throw new SessionError("conflict", "Task is not over yet");
+    return join(this.#stateDir, "tasks", id);
+  }
+
   /** Path of one of a task's files. */
   async file(id: string, kind: keyof typeof TASK_FILES): Promise<string> {
-    const { status } = this.#row(id);
-    this.#retain(id);
-    if (status === "running") throw new SessionError("conflict", "Task is not over yet");
-    const path = join(this.#folder(id), TASK_FILES[kind]);
+    const path = join(this.filesFolder(id), TASK_FILES[kind]);
     try {
       await Deno.stat(path);
     } catch (cause) {
@@ -208,93 +255,115 @@ export class TaskService {
     return path;
   }
 
-  /** Replaces what a running task's requests to its model's API carry. */
+  /** Replaces what a task's requests to its model's API carry. */
   renewCredentials(id: string, headers: readonly CredentialHeader[]): void {
     this.#row(id);
-    const live = this.#live.get(id);
+    const live = this.queue.live(id);
     if (live === undefined) throw new SessionError("conflict", "Task is over");
     live.credentials.renew(headers);
   }
 
   /** Ends a task; one that is over stays as it is. */
   cancel(id: string): TaskView {
-    const view = this.view(id);
-    this.#live.get(id)?.cancel();
-    return view;
+    this.#row(id);
+    this.queue.cancel(id);
+    return this.view(id);
   }
 
   /** Ends a task if need be, and forgets it with its files. */
   async remove(id: string): Promise<void> {
     this.#row(id);
-    const live = this.#live.get(id);
-    live?.cancel();
-    await live?.over;
+    const live = this.queue.live(id);
+    this.queue.cancel(id);
+    await live?.run;
     await this.#forget(id);
   }
 
-  /** Ends all tasks, forgets the attached ones, and closes the store. */
+  /** Ends what runs, forgets attached tasks, and closes the store; a durable server's tasks wait for the next one. */
   async close(): Promise<void> {
-    for (const live of this.#live.values()) live.cancel();
-    await Promise.all(Array.from(this.#live.values(), (live) => live.over));
+    await this.queue.close(this.#options.isDurable === true ? "interrupted" : "cancelled");
     await this.sessions.close();
     for (const timer of this.#retention.values()) clearTimeout(timer);
     const own = ownId(this.#stateDir);
-    for (const row of this.#store.tasks()) {
-      if (row.attached && row.owner === own) await this.#forget(row.id);
+    for (const row of this.store.attached()) {
+      if (row.owner === own) await this.#forget(row.id);
     }
     await this.#uploads.removeOwn();
-    this.#store[Symbol.dispose]();
+    this.store[Symbol.dispose]();
     releaseOwn(this.#stateDir);
   }
 
-  async #run(id: string, options: Parameters<TaskRunner>[0]): Promise<void> {
-    const result = await this.#runner(options).catch((error) =>
-      lostResult(error instanceof Error ? error.message : String(error))
+  #requireRoom(submission: Submission, memoryMib: number, principal: Principal): void {
+    const { maxMemoryMib, maxVms } = this.#limits;
+    if (memoryMib > maxMemoryMib) {
+      throw new SessionError("config", `memoryMib is over what this server gives: ${maxMemoryMib} MiB`);
+    }
+    // Whoever waits in front of a terminal is told at once
+    if (submission.attached && !this.queue.hasRoom(memoryMib)) {
+      const what = `${maxVms} VMs of tasks and kept sessions are running already`;
+      throw new SessionError("limit_reached", `${what}: wait, or stop a session`);
+    }
+    if (this.queue.size >= MAX_QUEUED_TASKS) {
+      throw new SessionError(
+        "limit_reached",
+        `${MAX_QUEUED_TASKS} tasks are waiting already: try again later`,
+      );
+    }
+    if (principal.maxActive === undefined) return;
+    const { queued = 0, preparing = 0, running = 0 } = this.store.counts(principal.tokenId);
+    if (queued + preparing + running < principal.maxActive) return;
+    throw new SessionError("limit_reached", `This token may have ${principal.maxActive} tasks at once`);
+  }
+
+  #earlier({ tokenId }: Principal, idempotency: SubmitOptions["idempotency"]): TaskView | undefined {
+    if (idempotency === undefined) return undefined;
+    const row = this.store.taskByKey(tokenId, idempotency.key);
+    if (row === undefined || row.requestDigest === idempotency.digest) {
+      return row === undefined ? undefined : toView(row);
+    }
+    throw new SessionError(
+      "idempotency_mismatch",
+      "Idempotency-Key was used for another request: take a new one",
     );
-    await Deno.remove(join(options.folder, "upload.tar")).catch(() => {/* there was no upload */});
-    this.#addEvent(id, { type: "result", result });
-    this.#store.endTask(id, JSON.stringify(result));
-    const live = this.#live.get(id);
-    this.#live.delete(id);
-    live?.finish();
+  }
+
+  #serverCredentials(agent: string): ModelCredentials {
+    return this.#options.credentialsFor?.(agent) ?? new ModelCredentials([]);
+  }
+
+  /** A task is over: what only its run needed goes. */
+  async #tidy(id: string): Promise<void> {
     this.#retain(id);
+    await this.#uploads.release(id).catch((error) => console.error(error));
   }
 
   /** Starts the time anew after which an attached task that is over is forgotten. */
   #retain(id: string): void {
-    const row = this.#store.task(id);
-    if (row?.attached !== true || row.status !== "ended" || row.owner !== ownId(this.#stateDir)) return;
+    const row = this.store.task(id);
+    if (row?.attached !== true || !isOver(row.state) || row.owner !== ownId(this.#stateDir)) return;
     clearTimeout(this.#retention.get(id));
     this.#retention.set(id, setTimeout(() => void this.#forget(id), ATTACHED_RETENTION_MS));
   }
 
-  #addEvent(id: string, event: TaskEvent): void {
-    this.#store.addEvent(id, JSON.stringify(event));
-    this.#live.get(id)?.wake();
-  }
-
-  #row(id: string): TaskRow {
-    const row = this.#store.task(id);
-    if (row === undefined) throw new SessionError("not_found", `There is no task "${id.slice(0, 40)}"`);
-    return row;
-  }
-
-  #folder(id: string): string {
-    return join(this.#stateDir, "tasks", id);
+  #row(id: string, principal: Principal = LOCAL_PRINCIPAL): TaskRow {
+    const row = this.store.task(id);
+    if (row !== undefined && seesOwner(principal, row.tokenId)) return row;
+    throw new SessionError("not_found", `There is no task "${id.slice(0, 40)}"`);
   }
 
   async #forget(id: string): Promise<void> {
     clearTimeout(this.#retention.get(id));
     this.#retention.delete(id);
-    await Deno.remove(this.#folder(id), { recursive: true }).catch((error) => {
+    await Deno.remove(join(this.#stateDir, "tasks", id), { recursive: true }).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
-    this.#store.removeTask(id);
+    await this.#uploads.release(id);
+    this.store.removeTask(id);
   }
 
   async #sweepFolders(): Promise<void> {
     for (const entry of Array.from(Deno.readDirSync(join(this.#stateDir, "tasks")))) {
-      if (this.#store.task(entry.name) === undefined) {
+      if (this.store.task(entry.name) === undefined) {
         await Deno.remove(join(this.#stateDir, "tasks", entry.name), { recursive: true });
       }
     }

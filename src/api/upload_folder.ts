@@ -1,5 +1,6 @@
 /**
- * Archives that were uploaded and wait for their task. Each is noted in the store before its file is made.
+ * Archives that were uploaded: they wait for their task, and stay until it is over. Each is noted in the store before
+ * its file is made.
  *
  * @module
  */
@@ -8,7 +9,7 @@ import { join } from "node:path";
 import { isAlive, ownId } from "../session/owner.ts";
 import { newSessionId } from "../session/record.ts";
 import { SessionError } from "../session/session_error.ts";
-import type { TaskStore } from "../store/task_store.ts";
+import type { UploadRow, UploadStore } from "../store/upload_store.ts";
 
 /** Largest archive that is taken, in bytes. */
 const MAX_UPLOAD_BYTES = 8 * 1024 ** 3;
@@ -19,56 +20,76 @@ const UPLOAD_LIFETIME_MS = 60 * 60_000;
 export class UploadFolder {
   readonly #stateDir: string;
   readonly #folder: string;
-  readonly #store: TaskStore;
+  readonly #store: UploadStore;
 
   /** Keeps archives in a state folder and their rows in `store`. */
-  constructor(stateDir: string, store: TaskStore) {
+  constructor(stateDir: string, store: UploadStore) {
     this.#stateDir = stateDir;
     this.#folder = join(stateDir, "uploads");
     this.#store = store;
   }
 
-  /** Stores an archive. */
-  async add(content: ReadableStream<Uint8Array> | null): Promise<{ id: string; sizeBytes: number }> {
+  /** Stores an archive of a token's. */
+  async add(
+    tokenId: string,
+    content: AsyncIterable<Uint8Array> | null,
+  ): Promise<{ id: string; sizeBytes: number }> {
     const id = newSessionId();
-    this.#store.addUpload(id, ownId(this.#stateDir));
+    this.#store.add({ id, owner: ownId(this.#stateDir), tokenId });
     try {
       await Deno.mkdir(this.#folder, { recursive: true, mode: 0o700 });
       return { id, sizeBytes: await this.#write(id, content) };
     } catch (error) {
-      await this.#remove(id);
+      await this.remove(id);
       throw error;
     }
   }
 
-  /** Moves an archive to where its task wants it. */
-  async take(id: string, target: string): Promise<void> {
-    try {
-      await Deno.rename(this.#path(id), target);
-    } catch (cause) {
-      if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-      throw new SessionError("not_found", `There is no upload "${id}"`, { cause });
-    }
-    this.#store.removeUpload(id);
+  /** An upload of a token's that waits for its task. @throws {SessionError} */
+  waiting(id: string, tokenId: string): UploadRow {
+    const row = this.#store.get(id);
+    if (row !== undefined && row.taskId === null && row.tokenId === tokenId) return row;
+    throw new SessionError("not_found", `There is no upload "${id}"`);
   }
 
-  /** Removes uploads of dead servers and those that nobody came for. */
-  async sweep(): Promise<void> {
-    for (const row of this.#store.uploads()) {
+  /** Path of the archive that is a task's workspace (undefined: it has none). */
+  pathOf(taskId: string): string | undefined {
+    const row = this.#store.ofTask(taskId);
+    return row === undefined ? undefined : this.#path(row.id);
+  }
+
+  /** Removes the archive of a task that is over. */
+  async release(taskId: string): Promise<void> {
+    const row = this.#store.ofTask(taskId);
+    if (row !== undefined) await this.remove(row.id);
+  }
+
+  /** Removes uploads of dead servers and those that nobody came for; `isWanted`: the task is not over. */
+  async sweep(isWanted: (taskId: string) => boolean): Promise<void> {
+    for (const row of this.#store.all()) {
       const isOld = Date.now() - Date.parse(row.createdAt) > UPLOAD_LIFETIME_MS;
-      if (isOld || !isAlive(this.#stateDir, row.owner)) await this.#remove(row.id);
+      const isIdle = row.taskId === null && (isOld || !isAlive(this.#stateDir, row.owner));
+      if (isIdle || (row.taskId !== null && !isWanted(row.taskId))) await this.remove(row.id);
     }
   }
 
-  /** Removes all uploads of this server. */
+  /** Removes all uploads of this server that wait for a task. */
   async removeOwn(): Promise<void> {
     const own = ownId(this.#stateDir);
-    for (const row of this.#store.uploads()) {
-      if (row.owner === own) await this.#remove(row.id);
+    for (const row of this.#store.all()) {
+      if (row.owner === own && row.taskId === null) await this.remove(row.id);
     }
   }
 
-  async #write(id: string, content: ReadableStream<Uint8Array> | null): Promise<number> {
+  /** Removes an upload. */
+  async remove(id: string): Promise<void> {
+    await Deno.remove(this.#path(id)).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    this.#store.remove(id);
+  }
+
+  async #write(id: string, content: AsyncIterable<Uint8Array> | null): Promise<number> {
     using file = await Deno.open(this.#path(id), { write: true, createNew: true, mode: 0o600 });
     let byteCount = 0;
     for await (const chunk of content ?? []) {
@@ -79,13 +100,6 @@ export class UploadFolder {
       for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
     }
     return byteCount;
-  }
-
-  async #remove(id: string): Promise<void> {
-    await Deno.remove(this.#path(id)).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
-    this.#store.removeUpload(id);
   }
 
   #path(id: string): string {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describeDecision, type RecordedEvent, type TaskEvent, type TaskPhase } from "../api/client.ts";
+import { describeDecision, type RecordedEvent, type ServiceEvent, type TaskPhase } from "../api/client.ts";
 import { printable } from "./printable.ts";
 import { formatMs } from "./quantities.ts";
 import type { Style } from "./style.ts";
@@ -59,7 +59,7 @@ function renderAgentEvent(event: RecordedEvent, style: Style): string[] {
 }
 
 /** Lines for one event; some events have none. */
-export function renderEvent(event: TaskEvent, style: Style): string[] {
+export function renderEvent(event: ServiceEvent, style: Style): string[] {
   switch (event.type) {
     case "phase": {
       const words = PHASE_WORDS[event.phase];
@@ -78,6 +78,7 @@ export function renderEvent(event: TaskEvent, style: Style): string[] {
       return event.decision.action === "allowed" ? [] : [style.dim(line)];
     }
     case "prepare":
+    case "state":
     case "stderr":
     case "terminal":
     case "result":

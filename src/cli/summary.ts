@@ -27,6 +27,7 @@ const OUTCOME_CODES: Readonly<Record<TaskOutcome, number>> = {
   timeout: EXIT_CODES.timeout,
   budget_exceeded: EXIT_CODES.budget,
   cancelled: EXIT_CODES.interrupted,
+  interrupted: EXIT_CODES.host,
 };
 
 const OUTCOME_WORDS: Readonly<Record<TaskOutcome, string>> = {
@@ -36,6 +37,7 @@ const OUTCOME_WORDS: Readonly<Record<TaskOutcome, string>> = {
   timeout: "Timed out",
   budget_exceeded: "Budget used up",
   cancelled: "Cancelled",
+  interrupted: "Interrupted",
 };
 
 const MAX_SHOWN_PATHS = 30;

@@ -37,6 +37,8 @@ export interface AgentRunOptions extends RunLimits {
   readonly guest: { exec(command: GuestCommand): Promise<RunningCommand> };
   readonly spec: AgentSpec;
   readonly task: AgentTask;
+  /** variables of its user's; those that the agent needs go before */
+  readonly env?: Readonly<Record<string, string>> | undefined;
   /** file to write the agent's own lines to */
   readonly rawPath: string;
   readonly onEvent: (event: AgentEvent) => void;
@@ -106,7 +108,7 @@ export async function runAgent(options: AgentRunOptions): Promise<AgentRunFacts>
   let stderrBytes = 0;
   const process = await options.guest.exec({
     argv,
-    env,
+    env: { ...options.env, ...env },
     cwd: "/workspace",
     user: "agent",
     onStdout: (chunk) => output.push(chunk),

@@ -141,7 +141,8 @@ class TaskRun {
   #hold(session: Session, image: PreparedImage): Disposable {
     const { request, spec, sessions } = this.#options;
     if (request.interactive === true) {
-      const command = spec.interactive(this.#agentTask());
+      const { argv, env } = spec.interactive(this.#agentTask());
+      const command = { argv, env: { ...request.env, ...env } };
       this.#terminal = new AgentTerminal(command, (wanted) => session.guest.exec(wanted));
     }
     return sessions.add({
@@ -246,6 +247,7 @@ class TaskRun {
       guest: session.guest,
       spec,
       task: { ...this.#agentTask(), prompt: request.prompt },
+      env: request.env,
       rawPath: join(folder, TASK_FILES.raw),
       onEvent: (event) => this.#events?.add(event),
       onStderr: (text) => onEvent({ type: "stderr", text }),

@@ -21,7 +21,9 @@ export type SessionErrorCode =
   /** too many tasks at once */
   | "limit_reached"
   /** something is larger than allowed */
-  | "too_large";
+  | "too_large"
+  /** the key of a request was used for another one */
+  | "idempotency_mismatch";
 
 /** A session-level failure. */
 export class SessionError extends Error {

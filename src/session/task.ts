@@ -32,6 +32,8 @@ export type TaskOutcome =
   | "budget_exceeded"
   /** somebody stopped it */
   | "cancelled"
+  /** the server that ran it ended */
+  | "interrupted"
   /** the VM, the image or the host failed */
   | "host_failed";
 
@@ -66,6 +68,8 @@ export interface TaskRequest {
   readonly network?: EgressRequest | undefined;
   /** keep the session, with its VM running, after the end */
   readonly keep: boolean;
+  /** variables for the agent, beside those that it needs itself */
+  readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
 /** What a file of lines holds. */
@@ -121,10 +125,10 @@ export interface TaskResult {
   readonly keptSession?: string;
 }
 
-/** The result of a task of which nothing is known but why it failed. */
-export function lostResult(cause: string): TaskResult {
+/** The result of a task of which nothing is known but why it ended. */
+export function lostResult(cause: string, outcome: TaskOutcome = "host_failed"): TaskResult {
   return {
-    outcome: "host_failed",
+    outcome,
     cause,
     exitCode: null,
     signal: null,

@@ -46,6 +46,43 @@ const MIGRATIONS: readonly string[] = [
     rate_per_minute INTEGER,
     max_active INTEGER
   ) STRICT;`,
+  `ALTER TABLE tasks RENAME COLUMN status TO state;
+  UPDATE tasks SET state = CASE
+    WHEN state = 'running' THEN 'running'
+    WHEN json_extract(result, '$.outcome') = 'done' THEN 'succeeded'
+    WHEN json_extract(result, '$.outcome') = 'timeout' THEN 'timed_out'
+    WHEN json_extract(result, '$.outcome') IN ('cancelled', 'budget_exceeded') THEN json_extract(result, '$.outcome')
+    ELSE 'failed' END;
+  ALTER TABLE tasks ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+  UPDATE tasks SET position = rowid;
+  ALTER TABLE tasks ADD COLUMN token_id TEXT NOT NULL DEFAULT 'local';
+  ALTER TABLE tasks ADD COLUMN cause TEXT;
+  ALTER TABLE tasks ADD COLUMN started_at TEXT;
+  ALTER TABLE tasks ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE tasks ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';
+  ALTER TABLE tasks ADD COLUMN memory_mib INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE tasks ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE tasks ADD COLUMN retry INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE tasks ADD COLUMN has_own_key INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE tasks ADD COLUMN idempotency_key TEXT;
+  ALTER TABLE tasks ADD COLUMN request_digest TEXT;
+  CREATE UNIQUE INDEX tasks_by_position ON tasks (position);
+  CREATE UNIQUE INDEX tasks_by_key ON tasks (token_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+  CREATE INDEX tasks_by_state ON tasks (state, token_id);
+  ALTER TABLE uploads ADD COLUMN token_id TEXT NOT NULL DEFAULT 'local';
+  ALTER TABLE uploads ADD COLUMN task_id TEXT;
+  CREATE TABLE turns (
+    token_id TEXT PRIMARY KEY,
+    last_turn INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE webhooks (
+    task_id TEXT PRIMARY KEY REFERENCES tasks(id) ON DELETE CASCADE,
+    url TEXT NOT NULL,
+    state TEXT NOT NULL,
+    tries INTEGER NOT NULL,
+    next_at TEXT NOT NULL,
+    note TEXT
+  ) STRICT;`,
 ];
 
 /** How long a process waits for another one's transaction, in `ms`. */

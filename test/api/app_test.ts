@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { ApiRoutes } from "../../src/api/openapi.ts";
 import { createApp } from "../../src/api/app.ts";
 import { parseEventStream } from "../../src/api/client.ts";
-import type { TaskView } from "../../src/api/schemas.ts";
+import { submissionSchema, type TaskView } from "../../src/api/schemas.ts";
 import { openTaskService, type TaskRunner, type TaskService } from "../../src/api/task_service.ts";
 import { lostResult, type TaskResult } from "../../src/session/task.ts";
 
@@ -114,7 +114,8 @@ Deno.test("a task goes from its submission through its events to its result and 
   await withApp(quickRunner, async (setup) => {
     const { id } = await submit(setup);
     const events = await eventsOf(await setup.request("GET", `/v1/tasks/${id}/events`));
-    assert.deepEqual(events, [{ id: "1", type: "agent" }, { id: "2", type: "result" }]);
+    const types = ["state", "state", "agent", "state", "result"];
+    assert.deepEqual(events, types.map((type, index) => ({ id: String(index + 1), type })));
     const result = await (await setup.request("GET", `/v1/tasks/${id}/result`)).json() as TaskResult;
     assert.equal(result.outcome, "done");
     assert.equal(await (await setup.request("GET", `/v1/tasks/${id}/patch`)).text(), "the patch");
@@ -131,9 +132,9 @@ Deno.test("events go on after the last one that the client has", async () => {
     const { id } = await submit(setup);
     await eventsOf(await setup.request("GET", `/v1/tasks/${id}/events`));
     const response = await setup.app.request(`/v1/tasks/${id}/events`, {
-      headers: { authorization: `Bearer ${TOKEN}`, "last-event-id": "1" },
+      headers: { authorization: `Bearer ${TOKEN}`, "last-event-id": "4" },
     });
-    assert.deepEqual(await eventsOf(response), [{ id: "2", type: "result" }]);
+    assert.deepEqual(await eventsOf(response), [{ id: "5", type: "result" }]);
   });
 });
 
@@ -144,7 +145,7 @@ Deno.test("a task can be cancelled, and has no result before it is over", async 
     assert.equal((await setup.request("GET", `/v1/tasks/${id}/patch`)).status, 409);
     const events = setup.request("GET", `/v1/tasks/${id}/events`).then(eventsOf);
     assert.equal((await setup.request("POST", `/v1/tasks/${id}/cancel`)).status, 202);
-    assert.deepEqual((await events).map((event) => event.type), ["result"]);
+    assert.deepEqual((await events).map((event) => event.type), ["state", "state", "state", "result"]);
     assert.equal(setup.service.activeCount, 0);
   });
 });
@@ -196,7 +197,7 @@ Deno.test("a submission that does not fit is refused with the reason", async () 
   await withApp(quickRunner, async (setup) => {
     const cases: [unknown, RegExp][] = [
       [{}, /agent/],
-      ["{", /not JSON/],
+      ["{", /JSON/],
       [[], /body/],
       [{ ...SUBMISSION, agent: "hal" }, /no agent "hal"/],
       [{ ...SUBMISSION, agent: "__proto__" }, /no agent/],
@@ -230,7 +231,7 @@ Deno.test("a submission that names an upload which is not there leaves no task",
     const response = await setup.request("POST", "/v1/tasks", { ...SUBMISSION, uploadId: "abcdefghij" });
     assert.equal(response.status, 404);
     await response.body?.cancel();
-    assert.deepEqual(setup.service.list(), []);
+    assert.deepEqual(setup.service.list({ limit: 10 }).tasks, []);
     assert.equal(setup.service.activeCount, 0);
   });
 });
@@ -252,10 +253,11 @@ Deno.test("an upload reaches its task once", async () => {
   });
 });
 
-Deno.test("no more tasks run at once than there is room for", async () => {
+Deno.test("no more tasks run at once than there is room for: others wait, unless somebody waits for them", async () => {
   await withApp(endlessRunner, async (setup) => {
-    for (let count = 0; count < 8; count++) await submit(setup);
-    const response = await setup.request("POST", "/v1/tasks", SUBMISSION);
+    for (let count = 0; count < 8; count++) assert.equal((await submit(setup)).state, "preparing");
+    assert.equal((await submit(setup)).state, "queued");
+    const response = await setup.request("POST", "/v1/tasks", { ...SUBMISSION, attached: true });
     assert.equal(response.status, 429);
     await response.body?.cancel();
   });
@@ -274,12 +276,14 @@ Deno.test("a runner that throws makes a result that says so", async () => {
 Deno.test("closing a service ends its tasks and forgets those that somebody had to follow", async () => {
   const stateDir = await Deno.makeTempDir();
   const first = await openTaskService({ stateDir, runner: endlessRunner });
-  const base = { ...SUBMISSION, cpus: 1, timeoutMs: 1000, keep: false };
-  await first.submit({ ...base, attached: true });
-  const kept = await first.submit({ ...base, attached: false });
+  await first.submit(submissionSchema.parse({ ...SUBMISSION, attached: true }));
+  const kept = await first.submit(submissionSchema.parse(SUBMISSION));
   await first.close();
   const second = await openTaskService({ stateDir, runner: endlessRunner });
-  assert.deepEqual(second.list().map((task) => [task.id, task.result?.outcome]), [[kept.id, "cancelled"]]);
+  assert.deepEqual(second.list({ limit: 10 }).tasks.map((task) => [task.id, task.result?.outcome]), [[
+    kept.id,
+    "cancelled",
+  ]]);
   await second.close();
   await Deno.remove(stateDir, { recursive: true });
 });

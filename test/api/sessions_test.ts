@@ -76,7 +76,7 @@ async function withServer(use: (setup: Setup) => Promise<void>): Promise<void> {
     const client = new ApiClient({ baseUrl: `http://127.0.0.1:${server.addr.port}`, token: TOKEN });
     const keep = async (): Promise<string> => {
       const { id } = await client.submit({ agent: "codex", prompt: "p", keep: true });
-      while ((await client.task(id)).status === "running") {
+      while ((await client.task(id)).endedAt === null) {
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
       return id;

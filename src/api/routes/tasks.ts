@@ -4,13 +4,17 @@
  * @module
  */
 
-import type { Context } from "hono";
-import { type ApiRoutes, newRoutes } from "../openapi.ts";
 import { bodyLimit } from "hono/body-limit";
-import { problemResponse } from "../errors.ts";
-import { eventStream } from "../event_stream.ts";
-import { credentialsSchema, submissionSchema } from "../schemas.ts";
+import { SessionError } from "../../session/session_error.ts";
+import { TASK_STATES, type TaskState } from "../../store/task_state.ts";
+import { openArchivedFile } from "../archived_file.ts";
 import type { TaskFileKind } from "../client.ts";
+import { problemResponse } from "../errors.ts";
+import { eventPage, eventStream } from "../event_stream.ts";
+import { addRoute, type ApiRoutes, newRoutes } from "../openapi.ts";
+import { isAllowed } from "../principal.ts";
+import { serveFile } from "../serve_file.ts";
+import { fileRoute, TASK_ROUTES } from "../task_descriptions.ts";
 import type { TaskService } from "../task_service.ts";
 
 const MAX_SUBMISSION_BYTES = 4 * 1024 * 1024;
@@ -27,9 +31,41 @@ const CONTENT_TYPES = {
   network: "application/jsonl",
 } as const satisfies Record<TaskFileKind, string>;
 
-function lastEventId(context: Context): number {
-  const id = Number(context.req.header("last-event-id") ?? 0);
-  return Number.isSafeInteger(id) && id > 0 ? id : 0;
+function parseStates(text: string | undefined): TaskState[] | undefined {
+  return text?.split(",").map((word) => {
+    const state = TASK_STATES.find((known) => known === word);
+    if (state !== undefined) return state;
+    throw new SessionError("config", `state: "${word}" is none of ${TASK_STATES.join(", ")}`);
+  });
+}
+
+function parseLabels(given: string | readonly string[] = []): Record<string, string> {
+  return Object.fromEntries(
+    [given].flat().map((text) => {
+      const at = text.indexOf(":");
+      if (at < 1) throw new SessionError("config", `label: "${text}" is not of the form name:value`);
+      return [text.slice(0, at), text.slice(at + 1)];
+    }),
+  );
+}
+
+function parseCursor(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const position = Number(/^t([0-9]{1,15})$/.exec(text)?.[1] ?? NaN);
+  if (Number.isSafeInteger(position)) return position;
+  throw new SessionError("config", "cursor is not one that a list gave");
+}
+
+/** The same for equal requests, whatever the order and the spaces of their JSON. */
+async function digestOf(submission: unknown): Promise<string> {
+  const text = JSON.stringify(
+    submission,
+    (_key, value: unknown) =>
+      typeof value === "object" && value !== null && !Array.isArray(value)
+        ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1))
+        : value,
+  );
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex();
 }
 
 /** The routes below `/v1/tasks`. */
@@ -39,38 +75,72 @@ export function taskRoutes(service: TaskService): ApiRoutes {
     maxSize: MAX_SUBMISSION_BYTES,
     onError: () => problemResponse({ status: 413, code: "too_large", detail: "Submission is too large" }),
   });
-  routes.post("/", limit, async (context) => {
-    const view = await service.submit(submissionSchema.parse(await context.req.json()));
+  routes.use("/", limit);
+  routes.use("/:id/credentials", limit);
+  // Another token's task is none
+  routes.use("/:id/*", async (context, next) => {
+    service.view(context.req.param("id"), context.get("principal"));
+    await next();
+  });
+  addRoute(routes, TASK_ROUTES.submit, async (context) => {
+    const submission = context.req.valid("json");
+    const key = context.req.valid("header")["idempotency-key"];
+    const idempotency = key === undefined ? undefined : { key, digest: await digestOf(submission) };
+    const view = await service.submit(submission, { principal: context.get("principal"), idempotency });
     return context.json(view, 202, { location: `/v1/tasks/${view.id}` });
   });
-  routes.get("/", (context) => context.json(service.list()));
-  routes.get("/:id", (context) => context.json(service.view(context.req.param("id"))));
-  routes.delete("/:id", async (context) => {
-    await service.remove(context.req.param("id"));
+  addRoute(routes, TASK_ROUTES.list, (context) => {
+    const { state, agent, label, limit, cursor } = context.req.valid("query");
+    const principal = context.get("principal");
+    const { tasks, nextPosition } = service.list({
+      tokenId: isAllowed(principal, "admin") ? undefined : principal.tokenId,
+      states: parseStates(state),
+      agent,
+      labels: parseLabels(label),
+      beforePosition: parseCursor(cursor),
+      limit,
+    });
+    return context.json({ tasks, nextCursor: nextPosition === undefined ? null : `t${nextPosition}` });
+  });
+  addRoute(routes, TASK_ROUTES.get, (context) => context.json(service.view(context.req.valid("param").id)));
+  addRoute(routes, TASK_ROUTES.remove, async (context) => {
+    await service.remove(context.req.valid("param").id);
     return context.body(null, 204);
   });
-  routes.post("/:id/cancel", (context) => context.json(service.cancel(context.req.param("id")), 202));
-  routes.put("/:id/credentials", limit, async (context) => {
-    service.renewCredentials(context.req.param("id"), credentialsSchema.parse(await context.req.json()));
+  addRoute(
+    routes,
+    TASK_ROUTES.cancel,
+    (context) => context.json(service.cancel(context.req.valid("param").id), 202),
+  );
+  addRoute(routes, TASK_ROUTES.credentials, (context) => {
+    service.renewCredentials(context.req.valid("param").id, context.req.valid("json"));
     return context.body(null, 204);
   });
-  routes.get("/:id/events", (context) => {
-    const id = context.req.param("id");
-    service.view(id);
-    return eventStream((signal) => service.follow(id, lastEventId(context), signal));
+  addRoute(routes, TASK_ROUTES.events, async (context) => {
+    const { id } = context.req.valid("param");
+    const { after, wait } = context.req.valid("query");
+    const afterSeq = Number(after ?? context.req.valid("header")["last-event-id"] ?? 0);
+    if (wait === undefined) return eventStream((signal) => service.follow(id, afterSeq, signal));
+    return eventPage(await service.events(id, afterSeq, wait * 1000, context.req.raw.signal), afterSeq);
   });
-  routes.get("/:id/result", (context) => {
-    const { result } = service.view(context.req.param("id"));
+  addRoute(routes, TASK_ROUTES.result, (context) => {
+    const { result } = service.view(context.req.valid("param").id);
     if (result !== null) return context.json(result);
     return problemResponse({ status: 409, code: "conflict", detail: "Task is not over yet" });
   });
   for (const [kind, contentType] of Object.entries(CONTENT_TYPES) as [TaskFileKind, string][]) {
-    routes.get(`/:id/${kind}`, async (context) => {
-      const file = await Deno.open(await service.file(context.req.param("id"), kind));
-      const { size } = await file.stat();
-      const headers = { "content-type": contentType, "content-length": String(size) };
-      return new Response(file.readable, { headers });
+    addRoute(routes, fileRoute(kind, contentType), async (context) => {
+      const { range, "if-range": ifRange } = context.req.valid("header");
+      const path = await service.file(context.req.valid("param").id, kind);
+      return await serveFile(path, { contentType, range, ifRange });
     });
   }
+  routes.get("/:id/files/:path{.+}", async (context) => {
+    const archive = await service.file(context.req.param("id"), "files");
+    const { sizeBytes, content } = await openArchivedFile(archive, context.req.param("path"));
+    const headers = { "content-type": "application/octet-stream", "content-length": String(sizeBytes) };
+    return new Response(content, { headers });
+  });
+  routes.openAPIRegistry.registerPath(TASK_ROUTES.changedFile);
   return routes;
 }

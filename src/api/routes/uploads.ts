@@ -32,7 +32,8 @@ export function uploadRoutes(service: TaskService): ApiRoutes {
   addRoute(
     routes,
     uploadRoute,
-    async (context) => context.json(await service.upload(context.req.raw.body), 201),
+    async (context) =>
+      context.json(await service.upload(context.req.raw.body, context.get("principal")), 201),
   );
   return routes;
 }

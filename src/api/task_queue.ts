@@ -1,0 +1,266 @@
+/**
+ * Runs the tasks of one server: each waits for its turn and for a VM's worth of room, runs, and is tried anew where it
+ * may be. What it needs to know is in the store, so that another server can go on where this one ended.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { findAgent } from "../session/agents.ts";
+import type { ModelCredentials } from "../session/model_access.ts";
+import { isAlive, ownId } from "../session/owner.ts";
+import type { runTask, RunTaskOptions } from "../session/run_task.ts";
+import { lostResult, type TaskOutcome, type TaskRequest, type TaskResult } from "../session/task.ts";
+import type { TaskState } from "../store/task_state.ts";
+import type { StateChange, TaskRow, TaskStore } from "../store/task_store.ts";
+import { LiveTask } from "./live_task.ts";
+import type { ServiceEvent } from "./schemas.ts";
+import type { SessionService } from "./session_service.ts";
+import type { UploadFolder } from "./upload_folder.ts";
+
+/** How a task may be run: replaced in tests. */
+export type TaskRunner = typeof runTask;
+
+/** How much runs at once. */
+export interface QueueLimits {
+  /** VMs, those of kept sessions among them */
+  readonly maxVms: number;
+  /** RAM of these VMs together, in `MiB` */
+  readonly maxMemoryMib: number;
+}
+
+/** What a queue is made from. */
+export interface TaskQueueOptions {
+  readonly stateDir: string;
+  readonly store: TaskStore;
+  readonly uploads: UploadFolder;
+  readonly sessions: SessionService;
+  readonly runner: TaskRunner;
+  readonly prepare: RunTaskOptions["prepare"];
+  readonly limits: QueueLimits;
+  /** credentials of tasks that have none of their own */
+  readonly credentialsFor: (agent: string) => ModelCredentials;
+  /** a task is over */
+  readonly onOver: (id: string) => void;
+}
+
+const STATE_OF: Readonly<Record<TaskOutcome, TaskState>> = {
+  done: "succeeded",
+  agent_failed: "failed",
+  host_failed: "failed",
+  timeout: "timed_out",
+  budget_exceeded: "budget_exceeded",
+  cancelled: "cancelled",
+  interrupted: "interrupted",
+};
+
+/** Pause before what could not be stored is tried again, in `ms`. */
+const STORE_RETRY_MS = 1000;
+/** How often those who wait are looked at, beside the moments when something ends, in `ms`. */
+const LOOK_MS = 1000;
+const SERVER_ENDED = "Server ended while the task ran";
+const KEY_IS_GONE = "Server ended before the task's turn, and with it the task's own key: submit it again";
+
+/** An event as the store has it. */
+export function eventBody(event: ServiceEvent): string {
+  return JSON.stringify(event);
+}
+
+/** The tasks that a server runs. */
+export class TaskQueue {
+  readonly #options: TaskQueueOptions;
+  readonly #store: TaskStore;
+  readonly #live = new Map<string, LiveTask>();
+  readonly #memoryMib = new Map<string, number>();
+  readonly #timer: ReturnType<typeof setInterval>;
+  #isClosing = false;
+
+  constructor(options: TaskQueueOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    this.#timer = setInterval(() => this.dispatch(), LOOK_MS);
+    Deno.unrefTimer(this.#timer);
+  }
+
+  /** tasks that are not over */
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** tasks that run */
+  get runningCount(): number {
+    return this.#memoryMib.size;
+  }
+
+  /** whether a task of this size could run at once */
+  hasRoom(memoryMib: number): boolean {
+    const { limits: { maxVms, maxMemoryMib }, sessions } = this.#options;
+    const usedMib = this.#memoryMib.values().reduce((sum, mib) => sum + mib, sessions.keptMemoryMib);
+    return this.runningCount + sessions.keptCount < maxVms && usedMib + memoryMib <= maxMemoryMib;
+  }
+
+  /** A task that this process has and that is not over. */
+  live(id: string): LiveTask | undefined {
+    return this.#live.get(id);
+  }
+
+  /** Takes a task that the store has as queued. */
+  add(row: Pick<TaskRow, "id" | "attached">, credentials: ModelCredentials): void {
+    const live = new LiveTask(row.attached, credentials);
+    live.onAbandoned = () => this.cancel(row.id);
+    this.#live.set(row.id, live);
+    this.dispatch();
+  }
+
+  /** Adds an event to a task's. */
+  addEvent(id: string, event: ServiceEvent): void {
+    this.#store.events.add(id, eventBody(event));
+    this.#live.get(id)?.wake();
+  }
+
+  /** Starts what may start now. */
+  dispatch(): void {
+    while (!this.#isClosing) {
+      const row = this.#store.next(ownId(this.#options.stateDir));
+      // Whose turn it is waits for room: smaller ones that went past it could keep it waiting for ever
+      if (row === undefined || !this.hasRoom(row.memoryMib)) return;
+      const live = this.#live.get(row.id);
+      if (live === undefined) return;
+      this.#store.tookTurn(row.tokenId);
+      if (!this.#become(row.id, "preparing")) continue;
+      this.#memoryMib.set(row.id, row.memoryMib);
+      live.run = this.#run({ ...row, attempt: row.attempt + 1 }, live);
+    }
+  }
+
+  /** Ends a task; one that is over stays as it is. */
+  cancel(id: string): void {
+    const live = this.#live.get(id);
+    if (live === undefined) return;
+    live.stop("cancelled");
+    if (live.run === undefined) this.#end(id, lostResult("Task was cancelled before its turn", "cancelled"));
+  }
+
+  /** Takes over what servers that are gone left: what waited goes on waiting, what ran is tried anew if it may be. */
+  recover(): void {
+    const { stateDir } = this.#options;
+    for (const row of this.#store.unfinished()) {
+      if (row.attached || isAlive(stateDir, row.owner)) continue;
+      this.#store.adopt(row.id, ownId(stateDir));
+      const request = JSON.parse(row.request) as TaskRequest;
+      const ran = row.state !== "queued";
+      const goesOn = !row.hasOwnKey && (!ran || row.attempt <= row.retry);
+      if (goesOn && ran) this.#store.change(...this.#anew(row, "interrupted", SERVER_ENDED));
+      if (goesOn) this.add(row, this.#options.credentialsFor(request.agent));
+      else this.#end(row.id, lostResult(ran ? SERVER_ENDED : KEY_IS_GONE, "interrupted"));
+    }
+  }
+
+  /** Ends what runs: `reason` says whether it may be tried anew by the next server. What waits goes on waiting then. */
+  async close(reason: "cancelled" | "interrupted"): Promise<void> {
+    this.#isClosing = true;
+    clearInterval(this.#timer);
+    for (const [id, live] of this.#live) {
+      if (live.run !== undefined) live.stop(reason);
+      else if (reason === "cancelled") this.cancel(id);
+    }
+    await Promise.all(Array.from(this.#live.values(), (live) => live.run));
+    for (const live of this.#live.values()) live.finish();
+    this.#live.clear();
+  }
+
+  async #run(row: TaskRow, live: LiveTask): Promise<void> {
+    const { id } = row;
+    const result = await this.#runOnce(row, live).catch((error) =>
+      lostResult(error instanceof Error ? error.message : String(error))
+    );
+    const ended = live.stopReason === "interrupted" && result.outcome === "cancelled"
+      ? lostResult(SERVER_ENDED, "interrupted")
+      : result;
+    const mayRetry = ended.outcome === "host_failed" || ended.outcome === "interrupted";
+    const goesOn = mayRetry && live.stopReason !== "cancelled" && row.attempt <= row.retry &&
+      !(row.hasOwnKey && this.#isClosing);
+    this.#memoryMib.delete(id);
+    await this.#stored(() => {
+      if (!goesOn) return this.#end(id, ended);
+      live.run = undefined;
+      this.#store.change(...this.#anew(row, STATE_OF[ended.outcome], ended.cause));
+      live.wake();
+    });
+    this.dispatch();
+  }
+
+  async #runOnce(row: TaskRow, live: LiveTask): Promise<TaskResult> {
+    const { stateDir, uploads, sessions, prepare, runner } = this.#options;
+    const { id } = row;
+    const request = JSON.parse(row.request) as TaskRequest;
+    const spec = findAgent(request.agent);
+    if (spec === undefined) return lostResult(`There is no agent "${request.agent}" any more`);
+    const folder = join(stateDir, "tasks", id);
+    // An earlier try may have left something
+    await Deno.remove(folder, { recursive: true }).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+    if (live.signal.aborted) return lostResult("Task was cancelled", "cancelled");
+    return await runner({
+      id,
+      request,
+      spec,
+      stateDir,
+      folder,
+      workspaceTar: uploads.pathOf(id),
+      credentials: live.credentials,
+      prepare,
+      sessions,
+      signal: live.signal,
+      onEvent: (event) => {
+        this.addEvent(id, event);
+        if (event.type === "phase" && event.phase === "prepare") this.#become(id, "running");
+      },
+    });
+  }
+
+  #become(id: string, state: TaskState): boolean {
+    const changed = this.#store.change({ id, state, events: [eventBody({ type: "state", state })] });
+    this.#live.get(id)?.wake();
+    return changed;
+  }
+
+  /** The changes that put a task back among those that wait. */
+  #anew({ id }: Pick<TaskRow, "id">, state: TaskState, cause: string): [StateChange, StateChange] {
+    return [
+      { id, state, cause, events: [eventBody({ type: "state", state, cause })] },
+      { id, state: "queued", events: [eventBody({ type: "state", state: "queued" })] },
+    ];
+  }
+
+  /** A task is over: its result, its state and its last events are stored at once. */
+  #end(id: string, result: TaskResult): void {
+    const state = STATE_OF[result.outcome];
+    const { cause } = result;
+    this.#store.change({
+      id,
+      state,
+      cause,
+      result: JSON.stringify(result),
+      events: [eventBody({ type: "state", state, cause }), eventBody({ type: "result", result })],
+    });
+    const live = this.#live.get(id);
+    this.#live.delete(id);
+    live?.finish();
+    this.#options.onOver(id);
+  }
+
+  /** Stores something, however long that takes: a full disk must not lose how a task ended. */
+  async #stored(step: () => void): Promise<void> {
+    for (;;) {
+      try {
+        return step();
+      } catch (error) {
+        console.error("Result cannot be stored, trying again:", error);
+        await new Promise((resolve) => setTimeout(resolve, STORE_RETRY_MS));
+      }
+    }
+  }
+}
