@@ -10,9 +10,12 @@ import { oneToken } from "./access.ts";
 import { errorResponse, problemResponse } from "./errors.ts";
 import { type ApiRoutes, newRoutes } from "./openapi.ts";
 import type { ApiEnv } from "./principal.ts";
+import type { ServiceMetrics } from "./metrics.ts";
+import { healthRoutes, metricsRoutes } from "./routes/health.ts";
 import { sessionRoutes } from "./routes/sessions.ts";
 import { taskRoutes } from "./routes/tasks.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
+import { webhookRoutes } from "./routes/webhooks.ts";
 import type { TaskService } from "./task_service.ts";
 
 /** What an app is made from. */
@@ -22,6 +25,8 @@ export interface AppOptions {
   readonly token?: string;
   /** finds out who asks, in place of `token` */
   readonly access?: MiddlewareHandler<ApiEnv>;
+  /** what `/metrics` says (default: there is no such page) */
+  readonly metrics?: ServiceMetrics;
 }
 
 const TITLE = { title: "Paddock", version: "1" };
@@ -30,10 +35,13 @@ const TITLE = { title: "Paddock", version: "1" };
 export function createApp(options: AppOptions): ApiRoutes {
   const app = newRoutes();
   app.use(requestId());
+  app.route("/", healthRoutes(options.service));
   app.use(options.access ?? oneToken(options.token ?? ""));
   app.route("/v1/tasks", taskRoutes(options.service));
   app.route("/v1/sessions", sessionRoutes(options.service.sessions));
   app.route("/v1/uploads", uploadRoutes(options.service));
+  app.route("/v1/webhook-secret", webhookRoutes(options.service));
+  app.route("/", metricsRoutes(options.metrics));
   app.openAPIRegistry.registerComponent("securitySchemes", "token", { type: "http", scheme: "bearer" });
   app.doc31("/openapi.json", { openapi: "3.1.0", info: TITLE, security: [{ token: [] }] });
   app.notFound(() => problemResponse({ status: 404, code: "not_found", detail: "There is no such page" }));

@@ -58,6 +58,28 @@ export function problemResponse(problem: Problem): Response {
   });
 }
 
+/** What SQLite says (https://www.sqlite.org/rescode.html), and what it means for whoever submits something. */
+const STORE_FAILURES: readonly (readonly [RegExp, string])[] = [
+  [/database (table )?is locked/, "Another process holds the database: try again"],
+  [/readonly database/, "State folder is read-only: nothing can be taken"],
+  [/disk I\/O error/, "State folder's disk does not take what is written to it"],
+  [/disk is full/, "State folder's disk is full: nothing can be taken until there is room"],
+];
+const SYSTEM_FAILURES: Readonly<Record<string, string>> = {
+  ENOSPC: "State folder's disk is full: nothing can be taken until there is room",
+  EROFS: "State folder is read-only: nothing can be taken",
+};
+
+function describeStoreFailure(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const code = String((error as { code?: unknown }).code);
+  // Deno gives SQLite's code with some of its errors only
+  if (code !== "ERR_SQLITE_ERROR") {
+    return Object.hasOwn(SYSTEM_FAILURES, code) ? SYSTEM_FAILURES[code] : undefined;
+  }
+  return STORE_FAILURES.find(([pattern]) => pattern.test(error.message))?.[1];
+}
+
 /** The response for anything thrown by a route. */
 export function errorResponse(error: unknown): Response {
   if (error instanceof SessionError) {
@@ -74,6 +96,10 @@ export function errorResponse(error: unknown): Response {
   }
   if (error instanceof SyntaxError) {
     return problemResponse({ status: 400, code: "config", detail: "Body is not JSON" });
+  }
+  const storeProblem = describeStoreFailure(error);
+  if (storeProblem !== undefined) {
+    return problemResponse({ status: 503, code: "unavailable", detail: storeProblem });
   }
   if (error instanceof HTTPException && error.status < 500) {
     const detail = error.status === 415 ? "Body must be application/json" : error.message || "Bad request";

@@ -10,16 +10,24 @@ import { findAgent } from "../session/agents.ts";
 import type { ModelCredentials } from "../session/model_access.ts";
 import { isAlive, ownId } from "../session/owner.ts";
 import type { runTask, RunTaskOptions } from "../session/run_task.ts";
-import { lostResult, type TaskOutcome, type TaskRequest, type TaskResult } from "../session/task.ts";
+import { lostResult, type TaskOutcome, type TaskResult } from "../session/task.ts";
 import type { TaskState } from "../store/task_state.ts";
 import type { StateChange, TaskRow, TaskStore } from "../store/task_store.ts";
 import { LiveTask } from "./live_task.ts";
-import type { ServiceEvent } from "./schemas.ts";
+import type { RepoSource, ServiceEvent, StoredRequest } from "./schemas.ts";
 import type { SessionService } from "./session_service.ts";
 import type { UploadFolder } from "./upload_folder.ts";
 
 /** How a task may be run: replaced in tests. */
 export type TaskRunner = typeof runTask;
+
+/** Makes the archive `targetPath` of a workspace from a repository. */
+export type FetchRepo = (source: RepoSource, targetPath: string, signal: AbortSignal) => Promise<void>;
+
+/** Hears of what happens to tasks. */
+export interface QueueListener {
+  onEvent(id: string, event: ServiceEvent): void;
+}
 
 /** How much runs at once. */
 export interface QueueLimits {
@@ -40,6 +48,7 @@ export interface TaskQueueOptions {
   readonly limits: QueueLimits;
   /** credentials of tasks that have none of their own */
   readonly credentialsFor: (agent: string) => ModelCredentials;
+  readonly fetchRepo: FetchRepo | undefined;
   /** a task is over */
   readonly onOver: (id: string) => void;
 }
@@ -73,6 +82,7 @@ export class TaskQueue {
   readonly #live = new Map<string, LiveTask>();
   readonly #memoryMib = new Map<string, number>();
   readonly #timer: ReturnType<typeof setInterval>;
+  readonly #listeners = new Set<QueueListener>();
   #isClosing = false;
 
   constructor(options: TaskQueueOptions) {
@@ -92,11 +102,26 @@ export class TaskQueue {
     return this.#memoryMib.size;
   }
 
+  /** RAM of tasks that run, in `MiB` */
+  get memoryMib(): number {
+    return this.#memoryMib.values().reduce((sum, mib) => sum + mib, 0);
+  }
+
   /** whether a task of this size could run at once */
   hasRoom(memoryMib: number): boolean {
     const { limits: { maxVms, maxMemoryMib }, sessions } = this.#options;
-    const usedMib = this.#memoryMib.values().reduce((sum, mib) => sum + mib, sessions.keptMemoryMib);
+    const usedMib = this.memoryMib + sessions.keptMemoryMib;
     return this.runningCount + sessions.keptCount < maxVms && usedMib + memoryMib <= maxMemoryMib;
+  }
+
+  /** it takes no more tasks */
+  get isClosing(): boolean {
+    return this.#isClosing;
+  }
+
+  /** Tells somebody of all events from now on, after they are stored. */
+  listen(listener: QueueListener): void {
+    this.#listeners.add(listener);
   }
 
   /** A task that this process has and that is not over. */
@@ -115,7 +140,7 @@ export class TaskQueue {
   /** Adds an event to a task's. */
   addEvent(id: string, event: ServiceEvent): void {
     this.#store.events.add(id, eventBody(event));
-    this.#live.get(id)?.wake();
+    this.#tell(id, event);
   }
 
   /** Starts what may start now. */
@@ -147,7 +172,7 @@ export class TaskQueue {
     for (const row of this.#store.unfinished()) {
       if (row.attached || isAlive(stateDir, row.owner)) continue;
       this.#store.adopt(row.id, ownId(stateDir));
-      const request = JSON.parse(row.request) as TaskRequest;
+      const request = JSON.parse(row.request) as StoredRequest;
       const ran = row.state !== "queued";
       const goesOn = !row.hasOwnKey && (!ran || row.attempt <= row.retry);
       if (goesOn && ran) this.#store.change(...this.#anew(row, "interrupted", SERVER_ENDED));
@@ -191,9 +216,9 @@ export class TaskQueue {
   }
 
   async #runOnce(row: TaskRow, live: LiveTask): Promise<TaskResult> {
-    const { stateDir, uploads, sessions, prepare, runner } = this.#options;
+    const { stateDir, uploads, sessions, prepare, runner, fetchRepo } = this.#options;
     const { id } = row;
-    const request = JSON.parse(row.request) as TaskRequest;
+    const { repo, ...request } = JSON.parse(row.request) as StoredRequest;
     const spec = findAgent(request.agent);
     if (spec === undefined) return lostResult(`There is no agent "${request.agent}" any more`);
     const folder = join(stateDir, "tasks", id);
@@ -203,13 +228,15 @@ export class TaskQueue {
     });
     await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
     if (live.signal.aborted) return lostResult("Task was cancelled", "cancelled");
+    const clone = join(folder, "repo.tar");
+    if (repo !== undefined) await fetchRepo?.(repo, clone, live.signal);
     return await runner({
       id,
       request,
       spec,
       stateDir,
       folder,
-      workspaceTar: uploads.pathOf(id),
+      workspaceTar: repo === undefined ? uploads.pathOf(id) : clone,
       credentials: live.credentials,
       prepare,
       sessions,
@@ -222,9 +249,15 @@ export class TaskQueue {
   }
 
   #become(id: string, state: TaskState): boolean {
-    const changed = this.#store.change({ id, state, events: [eventBody({ type: "state", state })] });
-    this.#live.get(id)?.wake();
+    const event: ServiceEvent = { type: "state", state };
+    const changed = this.#store.change({ id, state, events: [eventBody(event)] });
+    if (changed) this.#tell(id, event);
     return changed;
+  }
+
+  #tell(id: string, event: ServiceEvent): void {
+    this.#live.get(id)?.wake();
+    for (const listener of this.#listeners) listener.onEvent(id, event);
   }
 
   /** The changes that put a task back among those that wait. */
@@ -249,6 +282,7 @@ export class TaskQueue {
     const live = this.#live.get(id);
     this.#live.delete(id);
     live?.finish();
+    this.#tell(id, { type: "result", result });
     this.#options.onOver(id);
   }
 

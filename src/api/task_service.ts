@@ -7,31 +7,29 @@
 
 import { join } from "node:path";
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
-import type { AgentSpec } from "../../agent-images/agent_spec.ts";
-import { findAgent } from "../session/agents.ts";
-import { keyHeaders, ModelCredentials } from "../session/model_access.ts";
+import { ModelCredentials } from "../session/model_access.ts";
 import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
-import { newSessionId, sweepStale } from "../session/record.ts";
+import { sweepStale } from "../session/record.ts";
+import { postOutside } from "../session/notify.ts";
 import { runTask, type RunTaskOptions } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { TaskResult } from "../session/task.ts";
+import { makeTaskBundle } from "../session/task_bundle.ts";
 import { TASK_FILES } from "../session/task_files.ts";
-import { taskBudget, taskPolicy } from "../session/task_policy.ts";
 import { isOver } from "../store/task_state.ts";
 import { type EventRow, type TaskFilter, type TaskRow, TaskStore } from "../store/task_store.ts";
-import { packInlineFiles } from "./inline_files.ts";
 import { LOCAL_PRINCIPAL, type Principal, seesOwner } from "./principal.ts";
-import { type StoredRequest, type Submission, type TaskView, toStoredRequest } from "./schemas.ts";
+import type { StoredRequest, Submission, TaskView } from "./schemas.ts";
 import { SessionService } from "./session_service.ts";
-import { eventBody, type QueueLimits, TaskQueue, type TaskRunner } from "./task_queue.ts";
+import { type FetchRepo, type QueueLimits, TaskQueue, type TaskRunner } from "./task_queue.ts";
+import { type SubmitOptions, TaskAdmission } from "./task_admission.ts";
 import { UploadFolder } from "./upload_folder.ts";
+import { webhookSecret, WebhookSender, type WebhookSenderOptions } from "./webhook_sender.ts";
 
 export type { TaskRunner } from "./task_queue.ts";
 
 /** What runs at once where nobody says otherwise: each task is a VM, and the host has only so much memory. */
 const DEFAULT_LIMITS: QueueLimits = { maxVms: 8, maxMemoryMib: Infinity };
-/** Tasks that wait at once. */
-const MAX_QUEUED_TASKS = 10_000;
 const EVENT_PAGE_SIZE = 200;
 /** Longest silence of a task's events, in `ms`. */
 const KEEP_ALIVE_MS = 5000;
@@ -50,19 +48,10 @@ export interface TaskServiceOptions {
   readonly isDurable?: boolean;
   /** what tasks without credentials of their own use (default: nothing) */
   readonly credentialsFor?: (agent: string) => ModelCredentials;
-}
-
-/** How a task is submitted. */
-export interface SubmitOptions {
-  readonly principal?: Principal;
-  /** what makes a second submission the same one, with the digest of its request */
-  readonly idempotency?: { readonly key: string; readonly digest: string } | undefined;
-}
-
-function ownCredentials({ apiKey, modelHeaders }: Submission, spec: AgentSpec): ModelCredentials | undefined {
-  if (modelHeaders !== undefined) return new ModelCredentials(modelHeaders);
-  if (apiKey === undefined || spec.model === undefined) return undefined;
-  return new ModelCredentials(keyHeaders(spec.model, apiKey));
+  /** how a durable server calls webhooks (default: at public addresses, for a day) */
+  readonly webhooks?: Partial<Pick<WebhookSenderOptions, "post" | "pausesMs">>;
+  /** makes a workspace's archive from a repository (default: such tasks are refused) */
+  readonly fetchRepo?: FetchRepo | undefined;
 }
 
 function toView(row: TaskRow): TaskView {
@@ -88,18 +77,22 @@ export class TaskService {
   readonly sessions: SessionService;
   readonly store: TaskStore;
   readonly queue: TaskQueue;
+  /** what calls webhooks (undefined: this server does not) */
+  readonly webhooks: WebhookSender | undefined;
   readonly #options: TaskServiceOptions;
   readonly #stateDir: string;
-  readonly #limits: QueueLimits;
   readonly #uploads: UploadFolder;
+  readonly #admission: TaskAdmission;
   readonly #retention = new Map<string, ReturnType<typeof setTimeout>>();
+  readonly #webhookKey: Uint8Array | undefined;
 
   /** Use {@linkcode openTaskService}. */
-  constructor(options: TaskServiceOptions & { readonly store: TaskStore }) {
+  constructor(options: TaskServiceOptions & { readonly store: TaskStore; readonly webhookKey?: Uint8Array }) {
     this.#options = options;
     this.#stateDir = options.stateDir;
     this.store = options.store;
-    this.#limits = options.limits ?? DEFAULT_LIMITS;
+    const limits = options.limits ?? DEFAULT_LIMITS;
+    const credentialsFor = options.credentialsFor ?? ((): ModelCredentials => new ModelCredentials([]));
     this.#uploads = new UploadFolder(options.stateDir, options.store.uploads);
     this.sessions = new SessionService(options.stateDir);
     this.queue = new TaskQueue({
@@ -109,9 +102,28 @@ export class TaskService {
       sessions: this.sessions,
       runner: options.runner ?? runTask,
       prepare: options.prepare,
-      limits: this.#limits,
-      credentialsFor: (agent) => this.#serverCredentials(agent),
+      limits,
+      credentialsFor,
+      fetchRepo: options.fetchRepo,
       onOver: (id) => void this.#tidy(id),
+    });
+    this.#webhookKey = options.webhookKey;
+    this.#admission = new TaskAdmission({
+      stateDir: options.stateDir,
+      store: options.store,
+      uploads: this.#uploads,
+      queue: this.queue,
+      limits,
+      credentialsFor,
+      callsWebhooks: options.webhookKey !== undefined,
+      clonesRepos: options.fetchRepo !== undefined,
+    });
+    this.webhooks = options.webhookKey === undefined ? undefined : new WebhookSender({
+      store: options.store,
+      key: options.webhookKey,
+      view: (id) => this.view(id),
+      post: postOutside,
+      ...options.webhooks,
     });
   }
 
@@ -136,6 +148,12 @@ export class TaskService {
     sweepOwners(this.#stateDir);
   }
 
+  /** The secret that calls about a token's tasks are signed with. */
+  webhookSecret({ tokenId }: Principal): string {
+    if (this.#webhookKey !== undefined) return webhookSecret(this.#webhookKey, tokenId);
+    throw new SessionError("config", "This server calls no webhooks: sandbox serve does");
+  }
+
   /** Stores an archive for a later task. */
   async upload(
     content: ReadableStream<Uint8Array> | null,
@@ -145,45 +163,8 @@ export class TaskService {
   }
 
   /** Takes a task: once this returns, it is not lost. */
-  async submit(submission: Submission, options: SubmitOptions = {}): Promise<TaskView> {
-    const { principal = LOCAL_PRINCIPAL, idempotency } = options;
-    const spec = findAgent(submission.agent);
-    if (spec === undefined) throw new SessionError("config", `There is no agent "${submission.agent}"`);
-    const request = toStoredRequest(submission);
-    taskPolicy(request);
-    taskBudget(request, spec.model);
-    const memoryMib = request.memoryMib ?? spec.memoryMib;
-    this.#requireRoom(submission, memoryMib, principal);
-    if (submission.uploadId !== undefined) this.#uploads.waiting(submission.uploadId, principal.tokenId);
-    const uploadId = submission.files === undefined
-      ? submission.uploadId
-      : (await this.#uploads.add(principal.tokenId, packInlineFiles(submission.files))).id;
-    const earlier = this.#earlier(principal, idempotency);
-    if (earlier !== undefined) {
-      if (submission.files !== undefined && uploadId !== undefined) await this.#uploads.remove(uploadId);
-      return earlier;
-    }
-    const id = newSessionId();
-    const credentials = ownCredentials(submission, spec);
-    const isAdded = this.store.addTask({
-      id,
-      request: JSON.stringify(request),
-      owner: ownId(this.#stateDir),
-      tokenId: principal.tokenId,
-      attached: submission.attached,
-      priority: submission.priority,
-      labels: submission.labels,
-      memoryMib,
-      retry: submission.retry,
-      hasOwnKey: credentials !== undefined,
-      idempotencyKey: idempotency?.key,
-      requestDigest: idempotency?.digest,
-      uploadId,
-      webhookUrl: submission.webhook?.url,
-    }, [eventBody({ type: "state", state: "queued" })]);
-    if (!isAdded) throw new SessionError("not_found", `There is no upload "${uploadId}"`);
-    this.queue.add({ id, attached: submission.attached }, credentials ?? this.#serverCredentials(spec.name));
-    return this.view(id);
+  async submit(submission: Submission, options?: SubmitOptions): Promise<TaskView> {
+    return this.view(await this.#admission.submit(submission, options));
   }
 
   /** A task as it is now. */
@@ -255,6 +236,13 @@ export class TaskService {
     return path;
   }
 
+  /** Path of the archive with a task's results. */
+  async bundle(id: string): Promise<string> {
+    const folder = this.filesFolder(id);
+    const { request: { agent, prompt }, result, createdAt, startedAt, endedAt } = this.view(id);
+    return await makeTaskBundle(folder, { id, agent, prompt, createdAt, startedAt, endedAt, ...result });
+  }
+
   /** Replaces what a task's requests to its model's API carry. */
   renewCredentials(id: string, headers: readonly CredentialHeader[]): void {
     this.#row(id);
@@ -282,6 +270,7 @@ export class TaskService {
   /** Ends what runs, forgets attached tasks, and closes the store; a durable server's tasks wait for the next one. */
   async close(): Promise<void> {
     await this.queue.close(this.#options.isDurable === true ? "interrupted" : "cancelled");
+    await this.webhooks?.[Symbol.asyncDispose]();
     await this.sessions.close();
     for (const timer of this.#retention.values()) clearTimeout(timer);
     const own = ownId(this.#stateDir);
@@ -291,44 +280,6 @@ export class TaskService {
     await this.#uploads.removeOwn();
     this.store[Symbol.dispose]();
     releaseOwn(this.#stateDir);
-  }
-
-  #requireRoom(submission: Submission, memoryMib: number, principal: Principal): void {
-    const { maxMemoryMib, maxVms } = this.#limits;
-    if (memoryMib > maxMemoryMib) {
-      throw new SessionError("config", `memoryMib is over what this server gives: ${maxMemoryMib} MiB`);
-    }
-    // Whoever waits in front of a terminal is told at once
-    if (submission.attached && !this.queue.hasRoom(memoryMib)) {
-      const what = `${maxVms} VMs of tasks and kept sessions are running already`;
-      throw new SessionError("limit_reached", `${what}: wait, or stop a session`);
-    }
-    if (this.queue.size >= MAX_QUEUED_TASKS) {
-      throw new SessionError(
-        "limit_reached",
-        `${MAX_QUEUED_TASKS} tasks are waiting already: try again later`,
-      );
-    }
-    if (principal.maxActive === undefined) return;
-    const { queued = 0, preparing = 0, running = 0 } = this.store.counts(principal.tokenId);
-    if (queued + preparing + running < principal.maxActive) return;
-    throw new SessionError("limit_reached", `This token may have ${principal.maxActive} tasks at once`);
-  }
-
-  #earlier({ tokenId }: Principal, idempotency: SubmitOptions["idempotency"]): TaskView | undefined {
-    if (idempotency === undefined) return undefined;
-    const row = this.store.taskByKey(tokenId, idempotency.key);
-    if (row === undefined || row.requestDigest === idempotency.digest) {
-      return row === undefined ? undefined : toView(row);
-    }
-    throw new SessionError(
-      "idempotency_mismatch",
-      "Idempotency-Key was used for another request: take a new one",
-    );
-  }
-
-  #serverCredentials(agent: string): ModelCredentials {
-    return this.#options.credentialsFor?.(agent) ?? new ModelCredentials([]);
   }
 
   /** A task is over: what only its run needed goes. */
@@ -370,12 +321,27 @@ export class TaskService {
   }
 }
 
+/** The secret that a state folder's webhooks are signed with; made once. */
+async function webhookKey(stateDir: string): Promise<Uint8Array> {
+  const path = join(stateDir, "webhook.key");
+  const draft = `${path}.${ownId(stateDir)}`;
+  try {
+    return await Deno.readFile(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  await Deno.writeFile(draft, crypto.getRandomValues(new Uint8Array(32)), { mode: 0o600 });
+  await Deno.rename(draft, path);
+  return await Deno.readFile(path);
+}
+
 /** Opens the tasks of a state folder, after removing what dead servers left in it. */
 export async function openTaskService(options: TaskServiceOptions): Promise<TaskService> {
   await Deno.mkdir(join(options.stateDir, "tasks"), { recursive: true, mode: 0o700 });
   ownId(options.stateDir);
   const store = new TaskStore(join(options.stateDir, "paddock.sqlite"));
-  const service = new TaskService({ ...options, store });
+  const key = options.isDurable === true ? { webhookKey: await webhookKey(options.stateDir) } : {};
+  const service = new TaskService({ ...options, ...key, store });
   await service.sweep();
   return service;
 }

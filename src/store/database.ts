@@ -124,6 +124,16 @@ function migrate(database: DatabaseSync, path: string): void {
   });
 }
 
+/** Whether the database can be written to now. */
+export function isWritable(database: DatabaseSync): boolean {
+  try {
+    inTransaction(database, () => database.exec(`PRAGMA user_version = ${versionOf(database)}`));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Opens the file at `path`, making it, or its newest tables, where they are missing. @throws {DatabaseError} */
 export function openDatabase(path: string): DatabaseSync {
   const database = new DatabaseSync(path, { timeout: BUSY_LIMIT_MS });

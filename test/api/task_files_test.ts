@@ -158,3 +158,27 @@ Deno.test("a long poll waits for the next event, and no longer than it was told"
     assert.deepEqual((await poll(6, 30)).events, []);
   });
 });
+
+Deno.test("a bundle has all results, and equal results make equal ones", async () => {
+  await withService({ runner }, async ({ submit, over, request }) => {
+    const { id } = await submit();
+    await over(id);
+    const bytes = await (await request("GET", `/v1/tasks/${id}/bundle`)).bytes();
+    const members: [string, string][] = [];
+    for await (const { name, kind, linkName, content } of readTar(ReadableStream.from([bytes]))) {
+      const text = await new Response(ReadableStream.from(content)).text();
+      members.push([name, kind === "file" ? text : linkName]);
+    }
+    const document = JSON.parse(members[0]?.[1] ?? "") as { outcome: string; agent: string };
+    assert.deepEqual([document.outcome, document.agent], ["done", "shell"]);
+    assert.deepEqual(members.slice(1), [
+      ["changes.patch", PATCH],
+      ["files/src/a.txt", "hello"],
+      ["files/b c.txt", "hello"],
+      ["files/hard", "files/src/a.txt"],
+      ["files/soft", "/etc/passwd"],
+    ]);
+    const part = await request("GET", `/v1/tasks/${id}/bundle`, { headers: { range: "bytes=512-1023" } });
+    assert.deepEqual([part.status, await part.bytes()], [206, bytes.slice(512, 1024)]);
+  });
+});

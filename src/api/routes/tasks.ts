@@ -135,6 +135,11 @@ export function taskRoutes(service: TaskService): ApiRoutes {
       return await serveFile(path, { contentType, range, ifRange });
     });
   }
+  addRoute(routes, fileRoute("bundle", "application/x-tar"), async (context) => {
+    const { range, "if-range": ifRange } = context.req.valid("header");
+    const path = await service.bundle(context.req.valid("param").id);
+    return await serveFile(path, { contentType: "application/x-tar", range, ifRange });
+  });
   routes.get("/:id/files/:path{.+}", async (context) => {
     const archive = await service.file(context.req.param("id"), "files");
     const { sizeBytes, content } = await openArchivedFile(archive, context.req.param("path"));
