@@ -10,7 +10,7 @@ import { findAgent } from "../session/agents.ts";
 import type { ModelCredentials } from "../session/model_access.ts";
 import { isAlive, ownId } from "../session/owner.ts";
 import type { runTask, RunTaskOptions } from "../session/run_task.ts";
-import { lostResult, type TaskOutcome, type TaskResult } from "../session/task.ts";
+import { lostResult, type TaskOutcome, type TaskRequest, type TaskResult } from "../session/task.ts";
 import type { TaskState } from "../store/task_state.ts";
 import type { StateChange, TaskRow, TaskStore } from "../store/task_store.ts";
 import { LiveTask } from "./live_task.ts";
@@ -21,8 +21,12 @@ import type { UploadFolder } from "./upload_folder.ts";
 /** How a task may be run: replaced in tests. */
 export type TaskRunner = typeof runTask;
 
-/** Makes the archive `targetPath` of a workspace from a repository. */
-export type FetchRepo = (source: RepoSource, targetPath: string, signal: AbortSignal) => Promise<void>;
+/** Makes the archive `targetPath` of a workspace from a repository, and gives what its task may reach. */
+export type FetchRepo = (
+  source: RepoSource & Pick<TaskRequest, "network">,
+  targetPath: string,
+  signal: AbortSignal,
+) => Promise<TaskRequest["network"]>;
 
 /** Hears of what happens to tasks. */
 export interface QueueListener {
@@ -229,10 +233,12 @@ export class TaskQueue {
     await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
     if (live.signal.aborted) return lostResult("Task was cancelled", "cancelled");
     const clone = join(folder, "repo.tar");
-    if (repo !== undefined) await fetchRepo?.(repo, clone, live.signal);
+    const network = repo === undefined
+      ? request.network
+      : await fetchRepo?.({ ...repo, network: request.network }, clone, live.signal);
     return await runner({
       id,
-      request,
+      request: { ...request, network },
       spec,
       stateDir,
       folder,
