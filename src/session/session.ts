@@ -36,6 +36,8 @@ const GUEST_CID = 3;
 const MAX_SOCKET_PATH_BYTES = 107;
 const GUEST_POWER_OFF_GRACE_MS = 10_000;
 const BOOT_TIMER_SLACK_MS = 5000;
+/** For a guest that goes on to be told the time. */
+const RESUME_LIMIT_MS = 30_000;
 
 /** What a session is made from. */
 export interface SessionOptions {
@@ -125,7 +127,7 @@ export class Session implements AsyncDisposable {
   /** what the guest said when it was up */
   readonly hello: GuestHello;
   readonly #vmm: VmmProcess;
-  readonly #heartbeat: Disposable;
+  #heartbeat: Disposable;
   readonly #stack: AsyncDisposableStack;
 
   private constructor(facts: {
@@ -134,7 +136,6 @@ export class Session implements AsyncDisposable {
     readonly guest: GuestClient;
     readonly hello: GuestHello;
     readonly vmm: VmmProcess;
-    readonly heartbeat: Disposable;
     readonly stack: AsyncDisposableStack;
   }) {
     this.id = facts.id;
@@ -142,8 +143,8 @@ export class Session implements AsyncDisposable {
     this.guest = facts.guest;
     this.hello = facts.hello;
     this.#vmm = facts.vmm;
-    this.#heartbeat = facts.heartbeat;
     this.#stack = facts.stack;
+    this.#heartbeat = this.#watch();
   }
 
   /**
@@ -200,10 +201,8 @@ export class Session implements AsyncDisposable {
     });
     const guest = new GuestClient(join(folder, "v.sock"));
     await guest.setClock();
-    const heartbeat = startHeartbeat(() => guest.ping(), (message) => void vmm.abandon(message));
-    stack.defer(() => heartbeat[Symbol.dispose]());
     options.onPhase("boot", performance.now() - bootStart);
-    return new Session({ id, folder, guest, hello, vmm, heartbeat, stack: stack.move() });
+    return new Session({ id, folder, guest, hello, vmm, stack: stack.move() });
   }
 
   /** phases of the VM's boot */
@@ -237,6 +236,20 @@ export class Session implements AsyncDisposable {
     }
   }
 
+  /** Stops the guest's vCPUs: nothing in it goes on, and it keeps its memory. */
+  async pause(): Promise<void> {
+    // It would not answer, and be taken for one that has hung
+    this.#heartbeat[Symbol.dispose]();
+    await this.#vmm.pause();
+  }
+
+  /** Lets a paused guest go on, at the time that it is now. */
+  async resume(): Promise<void> {
+    await this.#vmm.resume();
+    await this.within(RESUME_LIMIT_MS, () => this.guest.setClock());
+    this.#heartbeat = this.#watch();
+  }
+
   /**
    * Powers the guest off in an orderly way, so that its disk is whole: by its init, which needs no interrupt and no
    * program of the guest's; if that does not answer, by the VMM's power buttons.
@@ -248,7 +261,12 @@ export class Session implements AsyncDisposable {
 
   /** Ends the VM at once and removes everything of the session. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#heartbeat[Symbol.dispose]();
     await this.#stack.disposeAsync();
+  }
+
+  #watch(): Disposable {
+    return startHeartbeat(() => this.guest.ping(), (message) => void this.#vmm.abandon(message));
   }
 }
 

@@ -16,11 +16,16 @@ import {
 } from "../vmm/protocol.ts";
 import { LineSplitter } from "../network/line_splitter.ts";
 import { TextTail } from "./text_tail.ts";
+import { describeVmEnd, type VmEnd } from "./vm_end.ts";
 import { parseVmmEvent } from "./vmm_events.ts";
+
+export { describeVmEnd, type VmEnd } from "./vm_end.ts";
 
 /** How long a VMM has to exit after its guest ended, and after SIGTERM, in `ms`. */
 const EXIT_GRACE_MS = 3000;
 const OUTPUT_GRACE_MS = 1000;
+/** How long a VMM has to take its vCPUs out of the guest, or to put them back, in `ms`. */
+const ANSWER_LIMIT_MS = 15_000;
 const CONSOLE_TAIL_LENGTH = 64 * 1024;
 const STDERR_TAIL_LENGTH = 16 * 1024;
 
@@ -36,12 +41,6 @@ const VMM_FLAGS = [
   "--allow-ffi",
 ] as const;
 
-/** How a VM ended: by its own event, given up by its session, or by the process ending without a word. */
-export type VmEnd =
-  | Extract<VmmEvent, { type: "stopped" | "failed" }>
-  | { readonly type: "abandoned"; readonly message: string }
-  | { readonly type: "crashed"; readonly exitCode: number; readonly message: string };
-
 /** The VM could not be started. */
 export class VmStartError extends Error {
   override readonly name = "VmStartError";
@@ -53,27 +52,9 @@ export class VmStartError extends Error {
   }
 }
 
-/** The sentence that says how a VM ended. */
-export function describeVmEnd(end: VmEnd): string {
-  switch (end.type) {
-    case "stopped": {
-      const detail = end.detail === undefined ? "" : ` (${end.detail})`;
-      const sentences = {
-        poweroff: "guest powered off",
-        reset: "guest rebooted or its kernel panicked",
-        killed: "guest was killed",
-        internal_error: "KVM could not run the guest further",
-      } as const;
-      return sentences[end.reason] + detail;
-    }
-    case "failed":
-    case "abandoned":
-      return end.message;
-    case "crashed":
-      return `VMM process ended unexpectedly, exit code ${end.exitCode}${
-        end.message === "" ? "" : `: ${end.message}`
-      }`;
-  }
+/** The VMM did not do what it was asked. */
+export class VmAnswerError extends Error {
+  override readonly name = "VmAnswerError";
 }
 
 /**
@@ -103,6 +84,18 @@ function delay(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+async function settlesWithin(timeoutMs: number, promise: Promise<unknown>): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), timeoutMs);
+  });
+  try {
+    return await Promise.race([promise.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** A VMM process and the VM in it. */
 export class VmmProcess {
   readonly #child: Deno.ChildProcess;
@@ -114,6 +107,8 @@ export class VmmProcess {
   readonly #stderr = new TextTail(STDERR_TAIL_LENGTH);
   /** told of vsock addresses that the guest tried to reach and may not */
   onVsockRefused: (cid: number, port: number) => void = () => {};
+  /** told of the next `paused` or `resumed` */
+  readonly #answers = new Map<VmmEvent["type"], PromiseWithResolvers<void>>();
   #end: VmEnd | undefined;
   #timings: VmTimings | undefined;
 
@@ -163,6 +158,16 @@ export class VmmProcess {
   async start(config: VmConfig): Promise<VmTimings> {
     await this.#send({ type: "start", config });
     return await this.#started.promise;
+  }
+
+  /** Takes the vCPUs out of the guest; settles when they are. @throws {VmAnswerError} */
+  async pause(): Promise<void> {
+    await this.#ask({ type: "pause" }, "paused");
+  }
+
+  /** Lets a paused guest go on. @throws {VmAnswerError} */
+  async resume(): Promise<void> {
+    await this.#ask({ type: "resume" }, "resumed");
   }
 
   /**
@@ -222,9 +227,10 @@ export class VmmProcess {
   #handle(event: VmmEvent): void {
     switch (event.type) {
       case "hello":
+        return;
       case "paused":
       case "resumed":
-        return;
+        return this.#answers.get(event.type)?.resolve();
       case "started":
         this.#timings = event.timings;
         return this.#started.resolve(event.timings);
@@ -246,6 +252,17 @@ export class VmmProcess {
     for await (const chunk of this.#child.stderr) this.#stderr.push(chunk);
   }
 
+  async #ask(request: VmmRequest, answer: "paused" | "resumed"): Promise<void> {
+    const answered = Promise.withResolvers<void>();
+    this.#answers.set(answer, answered);
+    await this.#send(request);
+    const over = this.ended.then((end) => {
+      throw new VmAnswerError(`VM is not ${answer}: ${describeVmEnd(end)}`);
+    });
+    if (await settlesWithin(ANSWER_LIMIT_MS, Promise.race([answered.promise, over]))) return;
+    throw new VmAnswerError(`VM is not ${answer}: its monitor does not answer`);
+  }
+
   async #send(request: VmmRequest): Promise<void> {
     try {
       await this.#input.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
@@ -263,12 +280,6 @@ export class VmmProcess {
   }
 
   async #endsWithin(timeoutMs: number): Promise<boolean> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<false>((resolve) => {
-      timer = setTimeout(() => resolve(false), timeoutMs);
-    });
-    const inTime = await Promise.race([this.ended.then(() => true), late]);
-    clearTimeout(timer);
-    return inTime;
+    return await settlesWithin(timeoutMs, this.ended);
   }
 }

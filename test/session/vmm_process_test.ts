@@ -90,6 +90,25 @@ Deno.test("VmmProcess.stop() asks the VMM after half of the time when the init s
   }
 });
 
+Deno.test("VmmProcess.pause() and resume() wait for the VMM's own word", async () => {
+  const answers =
+    `read -r a; sleep 0.2; echo '{"type":"paused","pauseMs":0.5}'; read -r b; echo "$a $b" >&2; `;
+  const vmm = fakeVmm(`${HELLO} ${STARTED} ${answers} echo '{"type":"resumed"}'; read -r c; exit 7`);
+  await vmm.start(CONFIG);
+  const start = performance.now();
+  await vmm.pause();
+  assert.ok(performance.now() - start >= 190);
+  await vmm.resume();
+  const end = await vmm.stop(1000);
+  assert.ok(end.type === "crashed" && end.message.startsWith('{"type":"pause"} {"type":"resume"}'));
+});
+
+Deno.test("VmmProcess.pause() fails with a VM that ends meanwhile", async () => {
+  const vmm = fakeVmm(`${HELLO} ${STARTED} read -r a; ${POWEROFF}`);
+  await vmm.start(CONFIG);
+  await assert.rejects(vmm.pause(), /VM is not paused: guest powered off/);
+});
+
 Deno.test("VmmProcess.kill() ends a VMM at once, and twice does no harm", async () => {
   const vmm = fakeVmm(`${HELLO} ${STARTED} sleep 60`);
   await vmm.start(CONFIG);
