@@ -13,7 +13,8 @@ import { SessionClient } from "./session_client.ts";
 export { ApiError } from "./connection.ts";
 export { type ExecChild, ExecError } from "./exec_client.ts";
 export type { TerminalSize } from "./exec_protocol.ts";
-export type { ServiceEvent, SessionView, TaskView } from "./schemas.ts";
+export type { ServiceEvent, TaskView } from "./schemas.ts";
+export type { SessionView } from "./session_schemas.ts";
 export { describeDecision, formatUsd } from "../session/task.ts";
 export type { RecordedEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } from "../session/task.ts";
 

@@ -19,7 +19,8 @@ function fitsOneFrame(text: string): boolean {
 
 /** Rules are read by the policy itself; here only their amount is bounded. */
 const rules = z.array(z.string().min(1).max(300)).max(1000).readonly();
-const networkSchema = z.strictObject({
+/** What a guest may reach. */
+export const networkSchema = z.strictObject({
   mode: z.enum(EGRESS_MODES).default("proxy"),
   allow: rules.default([]),
   profiles: z.array(z.string().max(64)).max(16).readonly().default([]),
@@ -55,9 +56,11 @@ export const credentialsSchema = z.array(z.strictObject({
 })).min(1).max(8).readonly();
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, "must be letters, digits, dots, - and _");
-const labelsSchema = z.record(name, z.string().max(200))
+/** Words of a user's for what is theirs. */
+export const labelsSchema = z.record(name, z.string().max(200))
   .refine((labels) => Object.keys(labels).length <= 32, "must not be over 32");
-const envSchema = z.record(
+/** Variables of commands. */
+export const envSchema = z.record(
   z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "must be a variable's name"),
   z.string().max(16 * 1024).regex(/^[^\0]*$/, "must not hold a NUL character"),
 ).refine(
@@ -138,48 +141,6 @@ export const submissionSchema = z.strictObject({
 export type Submission = z.output<typeof submissionSchema>;
 /** What a client sends. */
 export type SubmissionInput = z.input<typeof submissionSchema>;
-
-/** Size of a terminal in characters. */
-export const terminalSizeSchema = z.object({
-  rows: z.int().min(0).max(65535),
-  cols: z.int().min(0).max(65535),
-});
-
-/** First message of a client on `/v1/sessions/{id}/exec`. */
-export const execSchema = z.strictObject({
-  argv: z.array(z.string().max(MAX_PROMPT_BYTES)).max(1000).readonly().default([]),
-  /** in place of `argv`: the agent that waits for a terminal */
-  agent: z.boolean().default(false),
-  /** variables beside those of the session */
-  env: z.record(z.string().regex(/^[^=\0]+$/), z.string()).default({}),
-  cwd: z.string().startsWith("/").default("/workspace"),
-  user: z.enum(["agent", "root"]).default("agent"),
-  /** the command reads what is sent (default: its stdin is empty) */
-  stdin: z.boolean().default(false),
-  /** run it on a terminal of this size (default: on pipes) */
-  terminal: terminalSizeSchema.optional(),
-}).refine(({ argv, agent }) => agent === (argv.length === 0), {
-  path: ["argv"],
-  message: "must say what to run, unless it is the agent",
-});
-
-/** A checked first message. */
-export type ExecSubmission = z.output<typeof execSchema>;
-/** What a client sends first. */
-export type ExecSubmissionInput = z.input<typeof execSchema>;
-
-/** A session as the API shows it. */
-export interface SessionView {
-  readonly id: string;
-  /** its VM runs, or only its disk is left */
-  readonly state: "running" | "stopped";
-  readonly agent: string;
-  readonly memoryMib: number;
-  readonly cpus: number;
-  readonly createdAt: string;
-  /** it goes on by itself (false: a task runs in it) */
-  readonly isKept: boolean;
-}
 
 /** A task as the API shows it. */
 export interface TaskView {

@@ -1,220 +1,297 @@
 /**
- * The sessions of one server: those that tasks run in, which others may enter meanwhile, and those that were kept and
- * go on until somebody stops or removes them.
+ * The sessions of one server: those that tasks run in, which others may enter meanwhile, those that were kept, and those
+ * that were asked for as such. The latter two go on until somebody stops or removes them, or their time is over.
  *
  * @module
  */
 
-import { AGENT_ENV } from "../../agent-images/agent_spec.ts";
-import type { GuestCommand, GuestProcess, GuestStream } from "../session/guest_client.ts";
-import { KeptSessions } from "../session/kept_sessions.ts";
-import { GATEWAY_URL } from "../session/session.ts";
+import { join } from "node:path";
+import { findAgent } from "../session/agents.ts";
+import { isExpired, type KeptFacts, KeptSessions } from "../session/kept_sessions.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { HeldSession, NetworkLog, SessionHolder } from "../session/session_holder.ts";
-import type { ExecSubmission, SessionView } from "./schemas.ts";
+import { taskPolicy } from "../session/task_policy.ts";
+import type { VmEnd } from "../session/vm_end.ts";
+import { LiveSession, toView, withoutVm } from "./live_session.ts";
+import { LOCAL_PRINCIPAL, type Principal, seesOwner } from "./principal.ts";
+import type { SessionSubmission, SessionView } from "./session_schemas.ts";
+import {
+  bootLive,
+  causeOf,
+  failureOf,
+  newFacts,
+  type SessionMaking,
+  type StartingSession,
+  type StartOptions,
+} from "./session_start.ts";
 
-/** Largest archive that is read from a guest, in bytes. */
-const MAX_ARCHIVE_BYTES = 64 * 1024 ** 3;
-/** Users that commands may run as, with their home folders. */
-const HOMES = { agent: "/home/agent", root: "/root" } as const;
-
-interface LiveSession extends HeldSession {
-  keptLog: NetworkLog | undefined;
+/** Options of {@linkcode SessionService}. */
+export interface SessionServiceOptions extends SessionMaking {
+  /** Makes sure that there is room for one more VM. @throws {SessionError} when there is none */
+  readonly requireRoom: (memoryMib: number) => void;
+  /** Moves an upload of a token's to a path. @throws {SessionError} when there is none of this id */
+  readonly takeUpload: (id: string, tokenId: string, path: string) => Promise<void>;
 }
-
-/** Where a command's output goes. */
-export type ExecOutput = Pick<GuestCommand, "onStdout" | "onStderr">;
 
 /** The sessions of one server. */
 export class SessionService implements SessionHolder {
+  readonly #options: SessionServiceOptions;
   readonly #kept: KeptSessions;
   readonly #live = new Map<string, LiveSession>();
-  readonly #closing = new Set<Promise<void>>();
+  readonly #starting = new Map<string, StartingSession>();
+  readonly #endings = new Map<string, Promise<void>>();
+  readonly #expiries = new Map<string, ReturnType<typeof setTimeout>>();
 
-  constructor(stateDir: string) {
-    this.#kept = new KeptSessions(stateDir);
+  constructor(options: SessionServiceOptions) {
+    this.#options = options;
+    this.#kept = new KeptSessions(options.stateDir);
   }
 
-  /** kept sessions whose VM runs */
+  /** sessions that are no task's and have a VM, or are about to */
   get keptCount(): number {
-    return this.#live.values().filter(({ keptLog }) => keptLog !== undefined).toArray().length;
+    const kept = this.#live.values().filter(({ keptLog }) => keptLog !== undefined).toArray();
+    return kept.length + this.#starting.size;
   }
 
-  /** RAM of kept sessions whose VM runs, in `MiB` */
+  /** RAM of these VMs, in `MiB` */
   get keptMemoryMib(): number {
-    return this.#live.values().filter(({ keptLog }) => keptLog !== undefined)
-      .reduce((sum, { facts }) => sum + facts.memoryMib, 0);
+    const kept = this.#live.values().filter(({ keptLog }) => keptLog !== undefined).toArray();
+    return [...kept, ...this.#starting.values()].reduce((sum, { facts }) => sum + facts.memoryMib, 0);
   }
 
-  /** Removes what dead servers left half kept. */
+  /** Removes what dead servers left and nobody can use. */
   async sweep(): Promise<void> {
-    await this.#kept.sweep((id) => this.#live.has(id));
+    await this.#kept.sweep();
+    for (const facts of await this.#kept.list()) if (facts.owner === undefined) this.#expireAt(facts);
   }
 
   /** See {@linkcode SessionHolder}. */
   add(held: HeldSession): Disposable {
     const { id } = held.session;
-    this.#live.set(id, { ...held, keptLog: undefined });
+    this.#live.set(id, new LiveSession(held));
     return { [Symbol.dispose]: () => void this.#live.delete(id) };
   }
 
   /** See {@linkcode SessionHolder}. */
   async keep(id: string): Promise<NetworkLog> {
-    const live = this.#requireLive(id);
-    const log = await this.#kept.take(live.session, live.facts, live.policy);
-    live.keptLog = log;
-    // What could not be given back the next start removes
-    void live.session.ended.then(() => this.#end(live)).catch((error) => console.error(error));
-    return log;
+    const live = this.#live.get(id);
+    if (live === undefined) throw notFound(id);
+    await this.#kept.reserve(live.facts);
+    return await this.#adopt(live, this.#kept.openLog(id, live.held.policy));
   }
 
-  /** All sessions: those with a VM first, then those that are stopped. */
-  async list(): Promise<SessionView[]> {
-    const live = [...this.#live.values()].map(toView);
-    const stopped = (await this.#kept.list()).filter(({ id }) => !this.#live.has(id));
-    return [...live, ...stopped.map((facts): SessionView => ({ ...publicFacts(facts), state: "stopped" }))];
+  /** Takes a request for a session and begins to boot it. */
+  async create(submission: SessionSubmission, principal: Principal): Promise<SessionView> {
+    const spec = findAgent(submission.agent);
+    if (spec === undefined) throw new SessionError("config", `There is no agent "${submission.agent}"`);
+    const { uploadId, env } = submission;
+    const policy = taskPolicy(submission);
+    const facts = newFacts(submission, { spec, tokenId: principal.tokenId });
+    const { id } = facts;
+    this.#options.requireRoom(facts.memoryMib);
+    // From here on it counts
+    const starting: StartingSession = { facts, abort: new AbortController(), over: Promise.resolve() };
+    this.#starting.set(id, starting);
+    const workspaceTar = uploadId === undefined ? undefined : join(this.#kept.folder(id), "upload.tar");
+    try {
+      await this.#kept.reserve(facts);
+      if (uploadId !== undefined) {
+        await this.#options.takeUpload(uploadId, principal.tokenId, workspaceTar ?? "");
+      }
+    } catch (error) {
+      this.#starting.delete(id);
+      await this.#kept.remove(id);
+      throw error;
+    }
+    this.#expireAt(facts);
+    starting.over = this.#start(starting, { spec, policy, env, workspaceTar })
+      .catch((error) => console.error(error))
+      .finally(() => this.#starting.delete(id));
+    return await this.view(id);
+  }
+
+  /** Sessions that somebody sees: those with a VM first, then those that are stopped. */
+  async list(principal: Principal): Promise<SessionView[]> {
+    const isSeen = ({ tokenId }: KeptFacts): boolean =>
+      seesOwner(principal, tokenId ?? LOCAL_PRINCIPAL.tokenId);
+    const live = [...this.#live.values()].filter(({ facts }) => isSeen(facts)).map(({ view }) => view);
+    const starting = [...this.#starting.values()].filter(({ facts }) =>
+      isSeen(facts) && !this.#live.has(facts.id)
+    ).map(({ facts }) => toView(facts, { state: "starting", isKept: true }));
+    const others = (await this.#kept.list()).filter((facts) =>
+      isSeen(facts) && !this.#live.has(facts.id) && !this.#starting.has(facts.id)
+    );
+    return [...starting, ...live, ...others.map(withoutVm)];
   }
 
   /** One session. */
   async view(id: string): Promise<SessionView> {
     const live = this.#live.get(id);
-    if (live !== undefined) return toView(live);
+    if (live !== undefined) return live.view;
+    const starting = this.#starting.get(id);
+    if (starting !== undefined) return toView(starting.facts, { state: "starting", isKept: true });
     const facts = await this.#kept.facts(id);
-    if (facts === undefined) throw notFound(id);
-    return { ...publicFacts(facts), state: "stopped" };
+    if (facts === undefined || isExpired(facts)) throw notFound(id);
+    return withoutVm(facts);
   }
 
-  /** Starts a command in a session. */
-  async exec(id: string, request: ExecSubmission, output: ExecOutput): Promise<GuestProcess> {
-    const { session, spec, terminal: waiting } = await this.#requireRunning(id);
-    const { terminal, user } = request;
-    if (request.agent) {
-      if (waiting === undefined) throw new SessionError("conflict", "No agent waits for a terminal here");
-      if (terminal === undefined) {
-        throw new SessionError("config", "An agent needs a terminal: give its size");
-      }
-      return await waiting.start({ ...output, terminal });
+  /** @throws {SessionError} when there is no such session, or it is not for this principal to see */
+  async requireSeen(id: string, principal: Principal): Promise<void> {
+    const facts = this.#live.get(id)?.facts ?? this.#starting.get(id)?.facts ?? await this.#kept.facts(id);
+    if (facts === undefined || !seesOwner(principal, facts.tokenId ?? LOCAL_PRINCIPAL.tokenId)) {
+      throw notFound(id);
     }
-    // With the variables of its agent, so that this can be started by hand
-    const { env } = spec.interactive({ gatewayUrl: GATEWAY_URL, timeoutMs: 0 });
-    return await session.guest.exec({
-      ...output,
-      argv: request.argv,
-      env: {
-        ...AGENT_ENV,
-        ...env,
-        HOME: HOMES[user],
-        USER: user,
-        LOGNAME: user,
-        ...(terminal === undefined ? {} : { TERM: "xterm-256color" }),
-        ...request.env,
-      },
-      cwd: request.cwd,
-      user,
-      stdin: request.stdin,
-      terminal,
-    });
   }
 
-  /** Connects to a TCP port of a session's guest. */
-  async connect(id: string, port: number): Promise<GuestStream> {
-    return await (await this.#requireRunning(id)).session.guest.connect(port);
+  /** A session that can be entered. @throws {SessionError} when it cannot */
+  async running(id: string): Promise<LiveSession> {
+    const live = this.#live.get(id);
+    if (live !== undefined) return live;
+    const { state } = await this.view(id);
+    const why = state === "starting" ? "is starting: wait until it runs" : `is ${state}: its VM is gone`;
+    throw new SessionError("conflict", `Session "${id}" ${why}`);
   }
 
-  /** A file or the content of a folder of a session's guest, as a tar stream. */
-  async readFiles(id: string, path: string): Promise<AsyncGenerator<Uint8Array>> {
-    return (await this.#requireRunning(id)).session.guest.get(path, MAX_ARCHIVE_BYTES);
+  /** Sets when a session is removed: so long after now. */
+  async setTtl(id: string, ttlMs: number): Promise<SessionView> {
+    const { isKept } = await this.view(id);
+    const expiresAt = new Date(Date.now() + ttlMs).toISOString();
+    const live = this.#live.get(id);
+    const starting = this.#starting.get(id);
+    if (live !== undefined) live.requireKept();
+    const before = live?.facts ?? starting?.facts ?? await this.#kept.facts(id);
+    if (before === undefined || !isKept) throw notFound(id);
+    const facts = { ...before, expiresAt };
+    await this.#kept.update(facts, { isRun: live !== undefined || starting !== undefined });
+    if (live !== undefined) live.facts = facts;
+    if (starting !== undefined) starting.facts = facts;
+    this.#expireAt(facts);
+    return await this.view(id);
   }
 
-  /** Unpacks a tar stream into a folder of a session's guest; all of it belongs to the agent. */
-  async writeFiles(id: string, path: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
-    await (await this.#requireRunning(id)).session.guest.put(tar, { path, uid: 1000, gid: 1000 });
+  /** Stops a session's vCPUs, or lets them go on. */
+  async setPaused(id: string, isPaused: boolean): Promise<SessionView> {
+    const live = await this.running(id);
+    live.requireKept();
+    await live.setPaused(isPaused);
+    return live.view;
   }
 
   /** The end of a guest's serial output. */
   async console(id: string): Promise<string> {
     await this.view(id);
-    return this.#live.get(id)?.session.consoleText ?? await this.#kept.console(id);
+    return this.#live.get(id)?.held.session.consoleText ?? await this.#kept.console(id);
   }
 
   /** Path of what a session's network did since it is kept. */
   async networkJournal(id: string): Promise<string> {
-    await this.view(id);
-    if (await this.#kept.facts(id) !== undefined) return this.#kept.networkPath(id);
+    const { isKept } = await this.view(id);
+    if (isKept) return this.#kept.networkPath(id);
     throw new SessionError("conflict", "Session is not kept: its task has its network journal");
   }
 
-  /** Powers a kept session off; its disk stays. */
+  /** Powers a session off; its disk stays. */
   async stop(id: string): Promise<SessionView> {
-    const live = this.#live.get(id);
-    if (live !== undefined) {
-      requireKept(live);
-      await live.session.powerOff();
-      await this.#end(live);
-    }
+    const { state } = await this.view(id);
+    if (state === "stopped" || state === "failed") return await this.view(id);
+    const live = await this.running(id);
+    live.requireKept();
+    await live.setPaused(false);
+    const end = await live.held.session.powerOff();
+    await this.#end(live, end);
     return await this.view(id);
   }
 
-  /** Ends a kept session at once, and removes its disk. */
+  /** Ends a session at once, and removes all of it. */
   async remove(id: string): Promise<void> {
+    await this.view(id);
+    const starting = this.#starting.get(id);
+    starting?.abort.abort();
+    await starting?.over;
     const live = this.#live.get(id);
     if (live !== undefined) {
-      requireKept(live);
+      live.requireKept();
       await this.#end(live);
-    }
-    await this.view(id);
+    } else await this.#endings.get(id);
+    clearTimeout(this.#expiries.get(id));
+    this.#expiries.delete(id);
     await this.#kept.remove(id);
   }
 
   /** Powers all kept sessions off. */
   async close(): Promise<void> {
+    for (const timer of this.#expiries.values()) clearTimeout(timer);
+    const starting = [...this.#starting.keys()];
+    await Promise.all(starting.map((id) => this.remove(id)));
     const kept = [...this.#live.values()].filter(({ keptLog }) => keptLog !== undefined);
-    await Promise.all(kept.map(({ session }) => this.stop(session.id)));
-    await Promise.all(this.#closing);
+    await Promise.all(kept.map(({ id }) => this.stop(id)));
+    await Promise.all(this.#endings.values());
+    for (const timer of this.#expiries.values()) clearTimeout(timer);
   }
 
-  /** The VM of a kept session is gone, or is to go: what is not its disk goes with it. */
-  async #end(live: LiveSession): Promise<void> {
-    const { session } = live;
-    if (this.#live.delete(session.id)) {
-      const ending = (async (): Promise<void> => {
-        await this.#kept.saveConsole(session.id, session.consoleText);
-        await session[Symbol.asyncDispose]();
-        live.keptLog?.close();
-      })();
-      this.#closing.add(ending);
-      void ending.finally(() => this.#closing.delete(ending)).catch(() => {/* awaited by its callers */});
+  async #start(starting: StartingSession, options: StartOptions): Promise<void> {
+    const { id } = starting.facts;
+    const log = this.#kept.openLog(id, options.policy);
+    try {
+      await using stack = new AsyncDisposableStack();
+      const live = await bootLive(starting, { ...this.#options, ...options, networkLog: log });
+      stack.use(live.held.session);
+      await this.#adopt(live, log);
+      stack.move();
+    } catch (error) {
+      log.close();
+      // Whoever gave it up removes what is left of it
+      if (!starting.abort.signal.aborted) {
+        await this.#kept.update({ ...starting.facts, failure: causeOf(error) }, { isRun: false });
+      }
     }
-    await Promise.all(this.#closing);
   }
 
-  #requireLive(id: string): LiveSession {
-    const live = this.#live.get(id);
-    if (live === undefined) throw notFound(id);
-    return live;
+  /** The session is this server's from now on. */
+  async #adopt(live: LiveSession, log: NetworkLog): Promise<NetworkLog> {
+    const { session } = live.held;
+    await this.#kept.takeDisk(session);
+    await this.#kept.update(live.facts, { isRun: true });
+    live.keptLog = log;
+    this.#live.set(live.id, live);
+    // What could not be given back the next start removes
+    void session.ended.then((end) => this.#end(live, end)).catch((error) => console.error(error));
+    return log;
   }
 
-  async #requireRunning(id: string): Promise<LiveSession> {
-    const { state } = await this.view(id);
-    if (state === "running") return this.#requireLive(id);
-    throw new SessionError("conflict", `Session "${id}" is stopped: its disk is there, its VM is gone`);
+  /** The VM of a session is gone, or is to go: what is not its disk goes with it. */
+  async #end(live: LiveSession, end?: VmEnd): Promise<void> {
+    const { id } = live;
+    // Whoever comes first says why
+    if (this.#live.get(id) === live && !this.#endings.has(id)) {
+      const ending = this.#giveBack(live, end).finally(() => this.#endings.delete(id));
+      this.#endings.set(id, ending);
+    }
+    await this.#endings.get(id);
+  }
+
+  async #giveBack(live: LiveSession, end: VmEnd | undefined): Promise<void> {
+    const { id, held: { session } } = live;
+    await this.#kept.update({ ...live.facts, ...failureOf(end) }, { isRun: false });
+    this.#live.delete(id);
+    await live.attached.disposeAsync();
+    await this.#kept.saveConsole(id, session.consoleText);
+    await session[Symbol.asyncDispose]();
+    live.keptLog?.close();
+  }
+
+  #expireAt({ id, expiresAt }: KeptFacts): void {
+    clearTimeout(this.#expiries.get(id));
+    if (expiresAt === undefined) return;
+    const timer = setTimeout(() => {
+      this.remove(id).catch((error) => {
+        if (!(error instanceof SessionError && error.code === "not_found")) console.error(error);
+      });
+    }, Math.max(0, Date.parse(expiresAt) - Date.now()));
+    this.#expiries.set(id, timer);
   }
 }
 
 function notFound(id: string): SessionError {
   return new SessionError("not_found", `There is no session "${id.slice(0, 40)}"`);
-}
-
-function requireKept({ keptLog, session }: LiveSession): void {
-  if (keptLog !== undefined) return;
-  throw new SessionError("conflict", `A task runs in session "${session.id}": cancel the task instead`);
-}
-
-function publicFacts(facts: HeldSession["facts"]): Omit<SessionView, "state"> {
-  const { id, agent, memoryMib, cpus, createdAt } = facts;
-  return { id, agent, memoryMib, cpus, createdAt, isKept: true };
-}
-
-function toView({ facts, keptLog }: LiveSession): SessionView {
-  return { ...publicFacts(facts), isKept: keptLog !== undefined, state: "running" };
 }

@@ -128,15 +128,12 @@ export class TaskAdmission {
   }
 
   #requireRoom(submission: Submission, memoryMib: number, principal: Principal): void {
-    const { limits: { maxMemoryMib, maxVms }, queue, store } = this.#options;
+    const { limits: { maxMemoryMib }, queue, store } = this.#options;
     if (memoryMib > maxMemoryMib) {
       throw new SessionError("config", `memoryMib is over what this server gives: ${maxMemoryMib} MiB`);
     }
     // Whoever waits in front of a terminal is told at once
-    if (submission.attached && !queue.hasRoom(memoryMib)) {
-      const what = `${maxVms} VMs of tasks and kept sessions are running already`;
-      throw new SessionError("limit_reached", `${what}: wait, or stop a session`);
-    }
+    if (submission.attached) queue.requireRoom(memoryMib);
     if (queue.size >= MAX_QUEUED_TASKS) {
       throw new SessionError(
         "limit_reached",

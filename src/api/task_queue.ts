@@ -7,6 +7,7 @@
 
 import { join } from "node:path";
 import { findAgent } from "../session/agents.ts";
+import { SessionError } from "../session/session_error.ts";
 import type { ModelCredentials } from "../session/model_access.ts";
 import { isAlive, ownId } from "../session/owner.ts";
 import type { runTask, RunTaskOptions } from "../session/run_task.ts";
@@ -116,6 +117,14 @@ export class TaskQueue {
     const { limits: { maxVms, maxMemoryMib }, sessions } = this.#options;
     const usedMib = this.memoryMib + sessions.keptMemoryMib;
     return this.runningCount + sessions.keptCount < maxVms && usedMib + memoryMib <= maxMemoryMib;
+  }
+
+  /** @throws {SessionError} unless a VM of this size could run at once */
+  requireRoom(memoryMib: number): void {
+    if (this.hasRoom(memoryMib)) return;
+    const what =
+      `${this.#options.limits.maxVms} VMs of tasks and sessions, or all memory for them, are in use`;
+    throw new SessionError("limit_reached", `${what}: wait, or stop a session`);
   }
 
   /** it takes no more tasks */
@@ -239,6 +248,7 @@ export class TaskQueue {
     return await runner({
       id,
       request: { ...request, network },
+      tokenId: row.tokenId,
       spec,
       stateDir,
       folder,

@@ -7,6 +7,7 @@
 
 import { join } from "node:path";
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
+import type { SessionMaker } from "../session/boot_session.ts";
 import { ModelCredentials } from "../session/model_access.ts";
 import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
 import { sweepStale } from "../session/record.ts";
@@ -43,6 +44,8 @@ export interface TaskServiceOptions {
   readonly runner?: TaskRunner;
   /** what makes the image (default: the one for the agent, built where it is missing) */
   readonly prepare?: RunTaskOptions["prepare"];
+  /** what makes sessions that are no task's (default: VMs) */
+  readonly makeSession?: SessionMaker;
   readonly limits?: QueueLimits;
   /** goes on with the tasks of servers that are gone, and leaves its own to the next one (default: each is cancelled) */
   readonly isDurable?: boolean;
@@ -94,7 +97,11 @@ export class TaskService {
     const limits = options.limits ?? DEFAULT_LIMITS;
     const credentialsFor = options.credentialsFor ?? ((): ModelCredentials => new ModelCredentials([]));
     this.#uploads = new UploadFolder(options.stateDir, options.store.uploads);
-    this.sessions = new SessionService(options.stateDir);
+    this.sessions = new SessionService({
+      ...options,
+      requireRoom: (memoryMib) => this.queue.requireRoom(memoryMib),
+      takeUpload: (id, tokenId, path) => this.#uploads.take(id, tokenId, path),
+    });
     this.queue = new TaskQueue({
       stateDir: options.stateDir,
       store: options.store,

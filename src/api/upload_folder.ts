@@ -52,6 +52,13 @@ export class UploadFolder {
     throw new SessionError("not_found", `There is no upload "${id}"`);
   }
 
+  /** Moves an archive of a token's to where its session wants it. @throws {SessionError} */
+  async take(id: string, tokenId: string, path: string): Promise<void> {
+    this.waiting(id, tokenId);
+    await Deno.rename(this.#path(id), path);
+    this.#store.remove(id);
+  }
+
   /** Path of the archive that is a task's workspace (undefined: it has none). */
   pathOf(taskId: string): string | undefined {
     const row = this.#store.ofTask(taskId);

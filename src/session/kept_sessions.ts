@@ -1,6 +1,7 @@
 /**
- * What is kept of a session beyond its task: the disk, which a running guest goes on using, its facts, and what its
- * network does from then on. A folder `kept/<id>` that no VM runs on is a session that is stopped.
+ * What there is of a session beyond its VM and beyond a task: its facts, its disk, which a running guest goes on using,
+ * and what its network does. All of it is a folder `kept/<id>`, there before the VM of a session that was asked for, and
+ * from its keeping on for one that a task leaves. A folder whose session no process runs is a session that is stopped.
  *
  * @module
  */
@@ -9,7 +10,11 @@ import { join } from "node:path";
 import { removeAll } from "../images/build_once.ts";
 import { NetworkLog } from "../network/network_log.ts";
 import type { EgressPolicy } from "../network/egress_policy.ts";
+import { makeOwnedFolder, sweepDraft } from "./owned_folder.ts";
+import { isAlive, ownId } from "./owner.ts";
 import type { Session } from "./session.ts";
+
+export { removeAll } from "../images/build_once.ts";
 
 const FACTS_NAME = "session.json";
 const DISK_NAME = "overlay.qcow2";
@@ -25,15 +30,34 @@ export interface KeptFacts {
   readonly cpus: number;
   /** ISO 8601 */
   readonly createdAt: string;
-  /** root disk that the kept one is an overlay of */
+  /** root disk that the kept one is an overlay of (empty: it is not there yet) */
   readonly imageKey: string;
+  /** token that it belongs to (absent: this machine's own command line) */
+  readonly tokenId?: string;
+  /** words of its user's */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** when it is removed, ISO 8601 (absent: when somebody removes it) */
+  readonly expiresAt?: string;
+  /** somebody asked for it as such: of it nothing is kept after a crash (absent: a task left it) */
+  readonly isRequested?: true;
+  /** process that runs its VM (absent: none does) */
+  readonly owner?: string;
+  /** why it has no VM (absent: it was stopped) */
+  readonly failure?: string;
+}
+
+/** Whether the time of a session is over. */
+export function isExpired({ expiresAt }: Pick<KeptFacts, "expiresAt">, nowMs = Date.now()): boolean {
+  return expiresAt !== undefined && Date.parse(expiresAt) <= nowMs;
 }
 
 /** The kept sessions of a state folder. */
 export class KeptSessions {
+  readonly #stateDir: string;
   readonly #folder: string;
 
   constructor(stateDir: string) {
+    this.#stateDir = stateDir;
     this.#folder = join(stateDir, "kept");
   }
 
@@ -47,14 +71,30 @@ export class KeptSessions {
     return join(this.folder(id), NETWORK_NAME);
   }
 
-  /** Takes a session's disk; gives the log of its network from now on. */
-  async take(session: Session, facts: KeptFacts, policy: EgressPolicy): Promise<NetworkLog> {
-    const folder = this.folder(session.id);
-    await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
-    await Deno.writeTextFile(join(folder, FACTS_NAME), JSON.stringify(facts), { mode: 0o600 });
-    // A running guest keeps its open file. The disk comes last: a folder without one is not a session
-    await Deno.rename(join(session.folder, DISK_NAME), join(folder, DISK_NAME));
-    return new NetworkLog({ path: this.networkPath(session.id), policy, onFirst: () => {} });
+  /** Makes the folder of a session that this process runs; there is none before. */
+  async reserve(facts: KeptFacts): Promise<void> {
+    const owner = ownId(this.#stateDir);
+    const content = JSON.stringify({ ...facts, owner } satisfies KeptFacts);
+    await makeOwnedFolder({ parent: this.#folder, id: facts.id, owner, fileName: FACTS_NAME, content });
+  }
+
+  /** Replaces the facts of a session; with `isRun` its VM is this process's. */
+  async update(facts: KeptFacts, { isRun }: { readonly isRun: boolean }): Promise<void> {
+    const { owner: _owner, ...others } = facts;
+    const written: KeptFacts = isRun ? { ...others, owner: ownId(this.#stateDir) } : others;
+    const path = join(this.folder(facts.id), FACTS_NAME);
+    await Deno.writeTextFile(`${path}.new`, JSON.stringify(written), { mode: 0o600 });
+    await Deno.rename(`${path}.new`, path);
+  }
+
+  /** Takes the disk of a session; a running guest keeps its open file. */
+  async takeDisk(session: Session): Promise<void> {
+    await Deno.rename(join(session.folder, DISK_NAME), join(this.folder(session.id), DISK_NAME));
+  }
+
+  /** Opens the log of what a session's network does from now on. */
+  openLog(id: string, policy: EgressPolicy): NetworkLog {
+    return new NetworkLog({ path: this.networkPath(id), policy, onFirst: () => {} });
   }
 
   /** Facts of all sessions, newest first. */
@@ -65,13 +105,11 @@ export class KeptSessions {
 
   /** Facts of one session (undefined: there is none). */
   async facts(id: string): Promise<KeptFacts | undefined> {
-    try {
-      await Deno.stat(join(this.folder(id), DISK_NAME));
-      return JSON.parse(await Deno.readTextFile(join(this.folder(id), FACTS_NAME))) as KeptFacts;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
-    }
+    const facts = await this.#read(id);
+    if (facts === undefined || facts.failure !== undefined) return facts;
+    // Until its disk is there, it is a session only for those who make it
+    const hasDisk = await Deno.stat(join(this.folder(id), DISK_NAME)).then(() => true, ifMissing(false));
+    return hasDisk ? facts : undefined;
   }
 
   /** Writes down the end of a guest's serial output. */
@@ -81,10 +119,7 @@ export class KeptSessions {
 
   /** The end of the guest's serial output, as it was when the guest ended. */
   async console(id: string): Promise<string> {
-    return await Deno.readTextFile(join(this.folder(id), CONSOLE_NAME)).catch((error) => {
-      if (error instanceof Deno.errors.NotFound) return "";
-      throw error;
-    });
+    return await Deno.readTextFile(join(this.folder(id), CONSOLE_NAME)).catch(ifMissing(""));
   }
 
   /** Removes what is kept of a session. */
@@ -92,19 +127,37 @@ export class KeptSessions {
     await removeAll(this.folder(id));
   }
 
-  /** Removes the folders of sessions whose taking was cut short. */
-  async sweep(isAlive: (id: string) => boolean): Promise<void> {
+  /**
+   * Removes what nobody can use: folders whose making was cut short, sessions whose time is over, and those that were
+   * asked for and lost their VM with the process that ran it.
+   */
+  async sweep(): Promise<void> {
     for (const id of await this.#names()) {
-      if (!isAlive(id) && await this.facts(id) === undefined) await this.remove(id);
+      if (await sweepDraft(this.#stateDir, this.#folder, id)) continue;
+      const written = await this.#read(id);
+      const isRun = written?.owner !== undefined && isAlive(this.#stateDir, written.owner);
+      if (isRun) continue;
+      const facts = await this.facts(id);
+      const isLost = facts?.isRequested === true && facts.owner !== undefined;
+      if (facts === undefined || isLost || isExpired(facts)) await this.remove(id);
+      else if (facts.owner !== undefined) await this.update(facts, { isRun: false });
     }
   }
 
-  async #names(): Promise<string[]> {
-    try {
-      return await Array.fromAsync(Deno.readDir(this.#folder), ({ name }) => name);
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return [];
-      throw error;
-    }
+  async #read(id: string): Promise<KeptFacts | undefined> {
+    const text = await Deno.readTextFile(join(this.folder(id), FACTS_NAME)).catch(ifMissing(undefined));
+    return text === undefined ? undefined : JSON.parse(text) as KeptFacts;
   }
+
+  async #names(): Promise<string[]> {
+    return await Array.fromAsync(Deno.readDir(this.#folder), ({ name }) => name).catch(ifMissing([]));
+  }
+}
+
+/** What to take for something that is not there. */
+function ifMissing<T>(value: T): (error: unknown) => T {
+  return (error) => {
+    if (error instanceof Deno.errors.NotFound) return value;
+    throw error;
+  };
 }

@@ -10,12 +10,11 @@
 import { join } from "node:path";
 import { removeAll } from "../images/build_once.ts";
 import { namespaceName, removeNetwork } from "../network/session_network.ts";
+import { makeOwnedFolder, sweepDraft } from "./owned_folder.ts";
 import { isAlive, ownId } from "./owner.ts";
 
 const RECORD_NAME = "record.json";
 const ID_PATTERN = /^[a-z0-9]{4,24}$/;
-/** A folder that is not a session's yet is named for who makes it. */
-const DRAFT_PATTERN = /^new-([0-9a-f-]{36})-[a-z0-9]{4,24}$/;
 
 /** A session's record. */
 export interface SessionRecord {
@@ -43,7 +42,6 @@ export async function writeRecord(
   stateDir: string,
   id: string,
 ): Promise<{ folder: string; record: SessionRecord }> {
-  const folder = join(sessionsFolder(stateDir), id);
   const owner = ownId(stateDir);
   const record: SessionRecord = {
     version: 1,
@@ -52,11 +50,9 @@ export async function writeRecord(
     namespace: namespaceName(id),
     createdAt: new Date().toISOString(),
   };
-  // A session's folder has its record from its first moment on
-  const draft = join(sessionsFolder(stateDir), `new-${owner}-${id}`);
-  await Deno.mkdir(draft, { recursive: true, mode: 0o700 });
-  await Deno.writeTextFile(join(draft, RECORD_NAME), JSON.stringify(record), { mode: 0o600 });
-  await Deno.rename(draft, folder);
+  const content = JSON.stringify(record);
+  const parent = sessionsFolder(stateDir);
+  const folder = await makeOwnedFolder({ parent, id, owner, fileName: RECORD_NAME, content });
   return { folder, record };
 }
 
@@ -94,10 +90,7 @@ async function isStale(stateDir: string, id: string): Promise<boolean> {
 export async function sweepStale(stateDir: string): Promise<string[]> {
   const swept: string[] = [];
   for await (const entry of readFolder(sessionsFolder(stateDir))) {
-    const maker = DRAFT_PATTERN.exec(entry.name)?.[1];
-    if (maker !== undefined && !isAlive(stateDir, maker)) {
-      await removeAll(join(sessionsFolder(stateDir), entry.name));
-    }
+    if (await sweepDraft(stateDir, sessionsFolder(stateDir), entry.name)) continue;
     if (!entry.isDirectory || !ID_PATTERN.test(entry.name)) continue;
     if (!await isStale(stateDir, entry.name)) continue;
     await removeRecorded(stateDir, entry.name);

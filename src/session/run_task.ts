@@ -9,15 +9,15 @@ import { join } from "node:path";
 import type { AgentSpec, AgentTask } from "../../agent-images/agent_spec.ts";
 import { parseObject } from "../../agent-images/json.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
-import { type GatewayDecision, type GatewayUpstream, NO_UPSTREAM } from "../network/model_gateway.ts";
+import type { GatewayDecision } from "../network/model_gateway.ts";
 import type { ModelBudget } from "../network/model_budget.ts";
-import type { ModelCredentials } from "../network/model_credentials.ts";
 import { NetworkLog } from "../network/network_log.ts";
 import { type AgentRunFacts, runAgent } from "./agent_run.ts";
 import { AgentTerminal } from "./agent_terminal.ts";
 import type { BootPhases } from "./boot_phases.ts";
 import type { Changes } from "./changes.ts";
 import { EventRecorder } from "./event_recorder.ts";
+import { type ModelCredentials, modelUpstream } from "./model_access.ts";
 import { judgeRun, type Verdict } from "./outcome.ts";
 import { GATEWAY_URL, Session } from "./session.ts";
 import type { SessionHolder } from "./session_holder.ts";
@@ -40,6 +40,8 @@ export interface RunTaskOptions {
   /** id of the task, and of its session */
   readonly id: string;
   readonly request: TaskRequest;
+  /** token that it belongs to (default: this machine's own command line) */
+  readonly tokenId?: string | undefined;
   readonly spec: AgentSpec;
   readonly stateDir: string;
   /** folder that the task's files go to */
@@ -54,16 +56,6 @@ export interface RunTaskOptions {
   readonly sessions: SessionHolder;
   readonly signal: AbortSignal;
   readonly onEvent: (event: TaskEvent) => void;
-}
-
-function upstreamOf(
-  { model }: AgentSpec,
-  { modelUrl }: TaskRequest,
-  credentials: ModelCredentials,
-): GatewayUpstream {
-  if (model === undefined) return NO_UPSTREAM;
-  const { paths, baseUrl, errorShape } = model;
-  return { baseUrl: (modelUrl ?? baseUrl).replace(/\/+$/, ""), paths, credentials, errorShape };
 }
 
 /** A task while it runs: collects what the result will say. */
@@ -118,7 +110,7 @@ class TaskRun {
     const { keep } = options.request;
     stack.use(this.#hold(session, this.#image));
     try {
-      await this.#timed("upload", () => putWorkspace(session, options));
+      await this.#timed("upload", () => putWorkspace(session, options.workspaceTar));
       this.#facts = await this.#timed("agent", () => this.#runAgent(session));
       const { kind } = this.#facts.end;
       if (kind === "exited" || kind === "deadline") {
@@ -139,7 +131,7 @@ class TaskRun {
 
   /** Lets others into the session. */
   #hold(session: Session, image: PreparedImage): Disposable {
-    const { request, spec, sessions } = this.#options;
+    const { request, spec, sessions, tokenId } = this.#options;
     if (request.interactive === true) {
       const { argv, env } = spec.interactive(this.#agentTask());
       const command = { argv, env: { ...request.env, ...env } };
@@ -156,6 +148,7 @@ class TaskRun {
         cpus: request.cpus,
         createdAt: new Date().toISOString(),
         imageKey: image.imageKey,
+        ...(tokenId === undefined ? {} : { tokenId }),
       },
       policy: taskPolicy(request),
       terminal: this.#terminal,
@@ -195,7 +188,7 @@ class TaskRun {
       memoryMib: request.memoryMib ?? spec.memoryMib,
       cpus: request.cpus,
       bootTimeoutMs: BOOT_TIMEOUT_MS,
-      upstream: upstreamOf(spec, request, credentials),
+      upstream: modelUpstream(spec.model, request.modelUrl, credentials),
       budget: this.#budget,
       ...(modelIdleTimeoutMs === undefined ? {} : { gatewayLimits: { idleTimeoutMs: modelIdleTimeoutMs } }),
       onGateway: (decision) => {

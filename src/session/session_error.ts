@@ -23,7 +23,9 @@ export type SessionErrorCode =
   /** something is larger than allowed */
   | "too_large"
   /** the key of a request was used for another one */
-  | "idempotency_mismatch";
+  | "idempotency_mismatch"
+  /** how long a body is was not said */
+  | "length_required";
 
 /** A session-level failure. */
 export class SessionError extends Error {

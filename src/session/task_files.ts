@@ -36,12 +36,12 @@ export const TASK_FILES = {
 export interface TaskPlaces {
   /** folder that they go to */
   readonly folder: string;
-  /** archive of the workspace that goes in (undefined: it is empty) */
+  /** archive of the workspace that went in (undefined: it was empty) */
   readonly workspaceTar: string | undefined;
 }
 
-/** Copies the workspace into the guest. */
-export async function putWorkspace(session: Session, { workspaceTar }: TaskPlaces): Promise<void> {
+/** Copies the archive of a workspace, if there is one, into the guest. */
+export async function putWorkspace(session: Session, workspaceTar: string | undefined): Promise<void> {
   if (workspaceTar === undefined) return;
   const target = { path: WORKSPACE_PATH, uid: AGENT_UID, gid: AGENT_UID };
   await session.within(TRANSFER_LIMIT_MS, () => session.guest.put(readFileChunks(workspaceTar), target));

@@ -11,10 +11,10 @@ import { ModelBudget } from "../network/model_budget.ts";
 import { SessionError } from "./session_error.ts";
 import type { TaskRequest } from "./task.ts";
 
-export { EGRESS_MODES } from "../network/egress_policy.ts";
+export { EGRESS_MODES, type EgressPolicy } from "../network/egress_policy.ts";
 
-/** The policy of a task. @throws {SessionError} when its rules cannot be understood */
-export function taskPolicy(request: TaskRequest): EgressPolicy {
+/** The policy of a task or a session. @throws {SessionError} when its rules cannot be understood */
+export function taskPolicy(request: Pick<TaskRequest, "network">): EgressPolicy {
   try {
     return new EgressPolicy(request.network ?? DEFAULT_EGRESS);
   } catch (error) {

@@ -177,6 +177,7 @@ Deno.test("a login's headers are nowhere in the state folder, and can be renewed
   await withApp(runner, async (setup) => {
     const headers = (secret: string): unknown => [{ name: "authorization", value: `Bearer ${secret}` }];
     const { id } = await submit(setup, { modelHeaders: headers(`${KEY}-1`) });
+    while (seen.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     const path = `/v1/tasks/${id}/credentials`;
     assert.equal((await setup.request("PUT", path, [{ name: "x", value: "a\nb" }])).status, 400);
     assert.equal((await setup.request("PUT", path, [])).status, 400);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createApp } from "../../src/api/app.ts";
 import { ApiClient, ApiError, type ExecChild } from "../../src/api/client.ts";
+import { LOCAL_PRINCIPAL } from "../../src/api/principal.ts";
 import { openTaskService, type TaskRunner } from "../../src/api/task_service.ts";
 import { AgentTerminal } from "../../src/session/agent_terminal.ts";
 import type { Session } from "../../src/session/session.ts";
@@ -280,7 +281,7 @@ Deno.test("half a kept session, as a crash leaves it, is removed at the next sta
   await Deno.writeTextFile(`${stateDir}/kept/whole/session.json`, JSON.stringify(facts));
   await Deno.writeTextFile(`${stateDir}/kept/whole/overlay.qcow2`, "disk");
   const service = await openTaskService({ stateDir });
-  assert.deepEqual((await service.sessions.list()).map(({ id, state }) => [id, state]), [[
+  assert.deepEqual((await service.sessions.list(LOCAL_PRINCIPAL)).map(({ id, state }) => [id, state]), [[
     "whole",
     "stopped",
   ]]);

@@ -1,0 +1,306 @@
+import assert from "node:assert/strict";
+import { createApp } from "../../src/api/app.ts";
+import { ApiClient, ApiError } from "../../src/api/client.ts";
+import type { Principal } from "../../src/api/principal.ts";
+import { openTaskService, type TaskService } from "../../src/api/task_service.ts";
+import { initUnavailable } from "../support/guest_init.ts";
+import { withNativeGuest } from "../support/native_guest.ts";
+import { fakeMaker, type MadeSession } from "../support/session_maker.ts";
+
+const AS_ROOT = { user: "root", cwd: "/" } as const;
+const isError = (status: number, pattern: RegExp) => (error: unknown): boolean =>
+  error instanceof ApiError && error.status === status && pattern.test(error.message);
+
+interface Setup {
+  readonly client: ApiClient;
+  /** of another token */
+  readonly stranger: ApiClient;
+  readonly baseUrl: string;
+  readonly service: TaskService;
+  readonly stateDir: string;
+  readonly guestFolder: string;
+  readonly made: readonly MadeSession[];
+  /** makes a session and waits until it runs */
+  readonly start: () => Promise<string>;
+}
+
+async function withServer(
+  use: (setup: Setup) => Promise<void>,
+  beforeBoot: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  await withNativeGuest(async (guest, guestFolder) => {
+    const stateDir = await Deno.makeTempDir();
+    const { make, prepare, made } = fakeMaker(guest, beforeBoot);
+    const limits = { maxVms: 2, maxMemoryMib: 4096 };
+    const service = await openTaskService({ stateDir, makeSession: make, prepare, limits });
+    const app = createApp({
+      service,
+      access: async (context, next) => {
+        const tokenId = context.req.header("authorization")?.replace("Bearer ", "") ?? "";
+        const principal: Principal = { tokenId, scopes: new Set(["sessions:read", "sessions:write"]) };
+        context.set("principal", principal);
+        await next();
+      },
+    });
+    const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, app.fetch);
+    const baseUrl = `http://127.0.0.1:${server.addr.port}`;
+    const client = new ApiClient({ baseUrl, token: "mine" });
+    const start = async (): Promise<string> => {
+      const { id } = await client.createSession();
+      assert.equal((await client.startedSession(id)).state, "running");
+      return id;
+    };
+    const stranger = new ApiClient({ baseUrl, token: "theirs" });
+    try {
+      await use({ client, stranger, baseUrl, service, stateDir, guestFolder, made, start });
+    } finally {
+      await service.close();
+      await server.shutdown();
+      await Deno.remove(stateDir, { recursive: true });
+    }
+  });
+}
+
+const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
+const testSessions = (name: string, fn: () => Promise<void>): void =>
+  Deno.test({
+    name: ignore ? `${name} (skipped: needs musl-gcc and root)` : name,
+    ignore,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn,
+  });
+
+testSessions("a session is asked for, starts, runs, and is removed with all it had", () => {
+  const boot = Promise.withResolvers<void>();
+  return withServer(async ({ client, stateDir, made }) => {
+    const submitted = { labels: { job: "7" }, env: { GREETING: "hello" }, ttlMs: 60_000, memoryMib: 300 };
+    const view = await client.createSession(submitted);
+    const { id } = view;
+    assert.deepEqual([view.state, view.agent, view.memoryMib, view.labels], ["starting", "shell", 300, {
+      job: "7",
+    }]);
+    const livesMs = Date.parse(view.expiresAt ?? "") - Date.parse(view.createdAt);
+    assert.equal(livesMs, 60_000);
+    const facts = JSON.parse(await Deno.readTextFile(`${stateDir}/kept/${id}/session.json`));
+    assert.deepEqual([facts.id, facts.tokenId, facts.env], [id, "mine", undefined]);
+    await assert.rejects(client.runCommand(id, { argv: ["true"] }), isError(409, /is starting/));
+    boot.resolve();
+    assert.equal((await client.startedSession(id)).state, "running");
+    const result = await client.runCommand(id, { ...AS_ROOT, argv: ["sh", "-c", "echo $GREETING"] });
+    assert.deepEqual([result.exitCode, result.stdout], [0, "hello\n"]);
+    await client.removeSession(id);
+    assert.equal(made[0]?.isDisposed, true);
+    await assert.rejects(client.session(id), isError(404, /no session/));
+    assert.deepEqual([...Deno.readDirSync(`${stateDir}/kept`)], []);
+  }, () => boot.promise);
+});
+
+testSessions("a session that is removed while it starts leaves nothing", () => {
+  const boot = Promise.withResolvers<void>();
+  return withServer(async ({ client, stateDir, made }) => {
+    const { id } = await client.createSession();
+    while (made.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    const removed = client.removeSession(id);
+    boot.resolve();
+    await removed;
+    assert.deepEqual([await client.sessions(), made[0]?.isDisposed], [[], true]);
+    assert.deepEqual([...Deno.readDirSync(`${stateDir}/kept`)], []);
+  }, () => boot.promise);
+});
+
+testSessions("a session that does not come up has failed, with the cause, until its time is over", () => {
+  const fail = (): Promise<void> => Promise.reject(new Error("the kernel panicked"));
+  return withServer(async ({ client }) => {
+    const { id } = await client.createSession({ ttlMs: 10_000 });
+    const { state, cause } = await client.startedSession(id);
+    assert.deepEqual([state, cause], ["failed", "the kernel panicked"]);
+    await assert.rejects(client.pauseSession(id), isError(409, /is failed/));
+    assert.equal((await client.sessions())[0]?.state, "failed");
+    await client.removeSession(id);
+    assert.deepEqual(await client.sessions(), []);
+  }, fail);
+});
+
+testSessions(
+  "a session whose VM breaks has failed, and says why",
+  () =>
+    withServer(async ({ client, made, start }) => {
+      const id = await start();
+      made[0]?.end({ type: "crashed", exitCode: 9, message: "" });
+      while ((await client.session(id)).state === "running") await new Promise((r) => setTimeout(r, 5));
+      const { state, cause } = await client.session(id);
+      assert.equal(state, "failed");
+      assert.match(cause ?? "", /VMM process ended unexpectedly/);
+    }),
+);
+
+testSessions("sessions count against the limit of VMs", () =>
+  withServer(async ({ client, start }) => {
+    await Promise.all([start(), start()]);
+    await assert.rejects(client.createSession(), isError(429, /2 VMs .* are in use/));
+    const [first] = await client.sessions();
+    await client.removeSession(first?.id ?? "");
+    await start();
+    await assert.rejects(client.createSession({ memoryMib: 5000 }), isError(429, /all memory/));
+  }));
+
+testSessions(
+  "a paused session takes no commands and goes on where it was",
+  () =>
+    withServer(async ({ client, made, start }) => {
+      const id = await start();
+      assert.equal((await client.pauseSession(id)).state, "paused");
+      assert.equal((await client.pauseSession(id)).state, "paused");
+      assert.equal(made[0]?.isPaused, true);
+      const command = { ...AS_ROOT, argv: ["true"] };
+      for (
+        const refused of [
+          client.runCommand(id, command),
+          client.listFolder(id, "/"),
+          client.readFiles(id, "/etc/hostname"),
+        ]
+      ) await assert.rejects(refused, isError(409, /is paused: resume it/));
+      await assert.rejects(client.exec(id, command).status, /is paused/);
+      assert.equal((await client.resumeSession(id)).state, "running");
+      assert.equal((await client.runCommand(id, command)).exitCode, 0);
+      await client.pauseSession(id);
+      assert.equal((await client.stopSession(id)).state, "stopped");
+      assert.equal(made[0]?.isPaused, false);
+    }),
+);
+
+testSessions(
+  "at the end of its time a session is removed; its time can be changed",
+  () =>
+    withServer(async ({ client, service, start, made }) => {
+      const id = await start();
+      await assert.rejects(client.extendSession(id, 5), isError(400, /ttlMs/));
+      const { expiresAt } = await client.extendSession(id, 7_200_000);
+      assert.ok(Math.abs(Date.parse(expiresAt ?? "") - Date.now() - 7_200_000) < 5000);
+      // Shorter than the API lets anybody ask for
+      await service.sessions.setTtl(id, 100);
+      const deadline = performance.now() + 5000;
+      while ((await client.sessions()).length > 0) {
+        assert.ok(performance.now() < deadline);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      assert.equal(made[0]?.isDisposed, true);
+    }),
+);
+
+testSessions("another token's session is not there", () =>
+  withServer(async ({ client, stranger, start }) => {
+    const id = await start();
+    assert.deepEqual(await stranger.sessions(), []);
+    const ways = [
+      stranger.session(id),
+      stranger.stopSession(id),
+      stranger.removeSession(id),
+      stranger.extendSession(id, 60_000),
+      stranger.pauseSession(id),
+      stranger.sessionLog(id, "console"),
+      stranger.runCommand(id, { argv: ["true"] }),
+      stranger.readFiles(id, "/etc"),
+      stranger.writeFile(id, "/tmp/x", new Uint8Array(1)),
+    ];
+    for (const way of ways) await assert.rejects(way, isError(404, /There is no session/));
+    await assert.rejects(stranger.exec(id, { argv: ["true"] }).status, /Lost session/);
+    assert.equal((await client.session(id)).state, "running");
+  }));
+
+testSessions(
+  "a command's output is bounded, its time too, and what it reads arrives",
+  () =>
+    withServer(async ({ client, start }) => {
+      const id = await start();
+      const run = (script: string, more: object = {}): ReturnType<ApiClient["runCommand"]> =>
+        client.runCommand(id, { ...AS_ROOT, argv: ["sh", "-c", script], ...more });
+      const long = await run("head -c 3000000 /dev/zero | tr '\\0' x; echo err >&2; exit 4");
+      assert.deepEqual([long.exitCode, long.stdout.length, long.stderr, long.truncated], [
+        4,
+        1024 * 1024,
+        "err\n",
+        true,
+      ]);
+      assert.equal((await run("wc -c", { stdin: "äb" })).stdout, "3\n");
+      const late = await run("echo begun; sleep 100", { timeoutMs: 300 });
+      assert.deepEqual([late.exitCode, late.timedOut, late.stdout], [null, true, "begun\n"]);
+      assert.equal((await run("kill -9 $$")).signal, 9);
+      await assert.rejects(run("x".repeat(50_000)), isError(400, /must not be over/));
+    }),
+);
+
+testSessions(
+  "single files are written and read, folders are listed",
+  () =>
+    withServer(async ({ client, start, guestFolder, baseUrl }) => {
+      const id = await start();
+      const bytes = crypto.getRandomValues(new Uint8Array(65536));
+      const path = `${guestFolder}/deep/er/ä b\n.bin`;
+      await client.writeFile(id, path, bytes, 0o755);
+      assert.deepEqual(await Deno.readFile(path), bytes);
+      assert.equal((Deno.statSync(path).mode ?? 0) & 0o777, 0o755);
+      const back = await client.readFile(id, path);
+      assert.deepEqual(await new Response(back as ReadableStream<Uint8Array<ArrayBuffer>>).bytes(), bytes);
+      await Deno.symlink("/nowhere", `${guestFolder}/deep/er/link`);
+      await Deno.mkdir(`${guestFolder}/deep/er/sub`);
+      await Deno.writeTextFile(`${guestFolder}/deep/er/.hidden`, "1234");
+      const { entries, truncated } = await client.listFolder(id, `${guestFolder}/deep/er`);
+      assert.deepEqual([truncated, entries.map(({ name, type }) => [name, type])], [false, [
+        [".hidden", "file"],
+        ["link", "symlink"],
+        ["sub", "folder"],
+        ["ä b\n.bin", "file"],
+      ]]);
+      assert.deepEqual([entries[0]?.sizeBytes, entries[3]?.mode], [4, 0o755]);
+      assert.ok(Math.abs(Date.parse(entries[3]?.modifiedAt ?? "") - Date.now()) < 60_000);
+      await assert.rejects(client.listFolder(id, "/no/such"), isError(404, /no folder/));
+      await assert.rejects(client.readFile(id, `${guestFolder}/deep`), isError(409, /is not a file/));
+      await assert.rejects(client.readFile(id, "relative"), isError(400, /absolute/));
+      const response = await fetch(
+        `${baseUrl}/v1/sessions/${id}/files/content?path=${encodeURIComponent(path)}`,
+        {
+          headers: { authorization: "Bearer mine" },
+        },
+      );
+      assert.match(response.headers.get("content-security-policy") ?? "", /^sandbox/);
+      await response.body?.cancel();
+      const streamed = await fetch(`${baseUrl}/v1/sessions/${id}/files/content?path=/tmp/x`, {
+        method: "PUT",
+        headers: { authorization: "Bearer mine", "content-type": "application/octet-stream" },
+        body: new Blob(["x"]).stream(),
+      });
+      assert.deepEqual([streamed.status, (await streamed.json()).code], [411, "length_required"]);
+    }),
+);
+
+Deno.test("what a dead server ran is gone at the next start; what it had stopped stays until its time is over", async () => {
+  const stateDir = await Deno.makeTempDir();
+  const inAnHour = new Date(Date.now() + 3_600_000).toISOString();
+  const dead = crypto.randomUUID();
+  const common = { version: 1, agent: "shell", memoryMib: 1, cpus: 1, createdAt: "x", imageKey: "k" };
+  const write = async (id: string, facts: object, hasDisk: boolean): Promise<void> => {
+    await Deno.mkdir(`${stateDir}/kept/${id}`, { recursive: true });
+    await Deno.writeTextFile(
+      `${stateDir}/kept/${id}/session.json`,
+      JSON.stringify({ ...common, id, ...facts }),
+    );
+    if (hasDisk) await Deno.writeTextFile(`${stateDir}/kept/${id}/overlay.qcow2`, "disk");
+  };
+  const asked = { isRequested: true, expiresAt: inAnHour };
+  await write("starting", { ...asked, owner: dead }, false);
+  await write("running", { ...asked, owner: dead }, true);
+  await write("stopped", asked, true);
+  await write("expired", { isRequested: true, expiresAt: "2026-01-01T00:00:00Z" }, true);
+  await write("oftask", { owner: dead }, true);
+  await write("failed", { ...asked, failure: "no" }, false);
+  await Deno.mkdir(`${stateDir}/kept/new-${dead}-halfmade`);
+  const service = await openTaskService({ stateDir });
+  const left = Array.from(Deno.readDirSync(`${stateDir}/kept`), ({ name }) => name).sort();
+  assert.deepEqual(left, ["failed", "oftask", "stopped"]);
+  assert.equal((await service.sessions.view("oftask")).state, "stopped");
+  assert.equal((await service.sessions.view("failed")).cause, "no");
+  await service.close();
+  await Deno.remove(stateDir, { recursive: true });
+});
