@@ -13,13 +13,24 @@ import { SessionClient } from "./session_client.ts";
 export { ApiError } from "./connection.ts";
 export { type ExecChild, ExecError } from "./exec_client.ts";
 export type { TerminalSize } from "./exec_protocol.ts";
-export type { ServiceEvent, TaskView } from "./schemas.ts";
+export type { ServiceEvent, SubmissionInput, TaskView } from "./schemas.ts";
 export type { SessionView } from "./session_schemas.ts";
 export { describeDecision, formatUsd } from "../session/task.ts";
 export type { RecordedEvent, TaskEvent, TaskOutcome, TaskPhase, TaskResult } from "../session/task.ts";
 
 /** Tries to reconnect to a task's events before giving up, with a growing pause. */
 const MAX_RECONNECTS = 5;
+
+/** What tasks are listed. */
+export interface TaskListFilter {
+  /** states, parted by commas */
+  readonly state?: string | undefined;
+  readonly agent?: string | undefined;
+  /** `name:value` each */
+  readonly labels?: readonly string[] | undefined;
+  readonly limit?: number | undefined;
+  readonly cursor?: string | undefined;
+}
 
 /** An event with its time. */
 export type TimedTaskEvent = ServiceEvent & { readonly at: string };
@@ -64,9 +75,10 @@ export class ApiClient extends SessionClient {
     return (await response.json() as { id: string }).id;
   }
 
-  /** Submits a task. */
-  async submit(submission: SubmissionInput): Promise<TaskView> {
-    const headers = { "content-type": "application/json" };
+  /** Submits a task; with a key, the same submission again gives the same task. */
+  async submit(submission: SubmissionInput, idempotencyKey?: string): Promise<TaskView> {
+    const key = idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey };
+    const headers = { "content-type": "application/json", ...key };
     const response = await this.request("POST", "/v1/tasks", { body: JSON.stringify(submission), headers });
     return await response.json() as TaskView;
   }
@@ -101,13 +113,28 @@ export class ApiClient extends SessionClient {
     return await (await this.request("GET", `/v1/tasks/${id}`)).json() as TaskView;
   }
 
+  /** Tasks, newest first; `cursor` is the page before's. */
+  async tasks(filter: TaskListFilter = {}): Promise<{ tasks: TaskView[]; nextCursor: string | null }> {
+    const query = new URLSearchParams();
+    for (const name of ["state", "agent", "cursor"] as const) {
+      const value = filter[name];
+      if (value !== undefined) query.set(name, value);
+    }
+    if (filter.limit !== undefined) query.set("limit", String(filter.limit));
+    for (const label of filter.labels ?? []) query.append("label", label);
+    return await (await this.request("GET", `/v1/tasks?${query}`)).json() as {
+      tasks: TaskView[];
+      nextCursor: string | null;
+    };
+  }
+
   /** The result of a task that is over. */
   async result(id: string): Promise<TaskResult> {
     return await (await this.request("GET", `/v1/tasks/${id}/result`)).json() as TaskResult;
   }
 
   /** Writes one of a task's files to `path`; false when the task has none of this kind. */
-  async download(id: string, kind: TaskFileKind, path: string): Promise<boolean> {
+  async download(id: string, kind: TaskFileKind | "bundle", path: string): Promise<boolean> {
     let response: Response;
     try {
       response = await this.request("GET", `/v1/tasks/${id}/${kind}`);

@@ -37,6 +37,8 @@ export interface TaskAdmissionOptions {
   readonly limits: QueueLimits;
   /** credentials of tasks that have none of their own */
   readonly credentialsFor: (agent: string) => ModelCredentials;
+  /** tasks that somebody waits for wait, too, where there is no room (false: they are refused) */
+  readonly isDurable: boolean;
   readonly callsWebhooks: boolean;
   readonly clonesRepos: boolean;
 }
@@ -128,12 +130,12 @@ export class TaskAdmission {
   }
 
   #requireRoom(submission: Submission, memoryMib: number, principal: Principal): void {
-    const { limits: { maxMemoryMib }, queue, store } = this.#options;
+    const { limits: { maxMemoryMib }, queue, store, isDurable } = this.#options;
     if (memoryMib > maxMemoryMib) {
       throw new SessionError("config", `memoryMib is over what this server gives: ${maxMemoryMib} MiB`);
     }
     // Whoever waits in front of a terminal is told at once
-    if (submission.attached) queue.requireRoom(memoryMib);
+    if (submission.attached && !isDurable) queue.requireRoom(memoryMib);
     if (queue.size >= MAX_QUEUED_TASKS) {
       throw new SessionError(
         "limit_reached",

@@ -122,6 +122,7 @@ export class TaskService {
       queue: this.queue,
       limits,
       credentialsFor,
+      isDurable: options.isDurable === true,
       callsWebhooks: options.webhookKey !== undefined,
       clonesRepos: options.fetchRepo !== undefined,
     });

@@ -6,6 +6,7 @@
 
 import { ImageError } from "../local/preparation.ts";
 import { LocalError } from "../local/local_error.ts";
+import { chooseServer } from "../local/remote_server.ts";
 import { EXIT_CODES } from "./summary.ts";
 import { UsageError } from "./usage_error.ts";
 
@@ -27,6 +28,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   stop: async () => (await import("./commands/sessions.ts")).stop,
   rm: async () => (await import("./commands/sessions.ts")).rm,
   publish: async () => (await import("./commands/sessions.ts")).publish,
+  task: async () => (await import("./commands/task.ts")).task,
   token: async () => (await import("./commands/token.ts")).token,
   help: async () => (await import("./commands/help.ts")).help,
 };
@@ -49,17 +51,39 @@ export function describeFailure(error: unknown): { readonly line: string; readon
   return { line: error instanceof Error ? error.message : String(error), code: EXIT_CODES.host };
 }
 
+/** Takes out what every command understands: `--server URL` and `--token TOKEN`. */
+function takeServerOptions(own: readonly string[], after: readonly string[]): string[] {
+  const left: string[] = [];
+  const found: { url?: string; token?: string } = {};
+  for (let at = 0; at < own.length; at++) {
+    const word = own[at] ?? "";
+    const match = /^--(server|token)(?:=(.*))?$/.exec(word);
+    if (match === null) {
+      left.push(word);
+      continue;
+    }
+    const value = match[2] ?? own[at += 1];
+    if (value === undefined || value === "") throw new UsageError(`--${match[1]} needs a value`);
+    found[match[1] === "server" ? "url" : "token"] = value;
+  }
+  if (found.token !== undefined && found.url === undefined && (Deno.env.get("PADDOCK_SERVER") ?? "") === "") {
+    throw new UsageError("--token needs --server");
+  }
+  chooseServer(found);
+  return [...left, ...after];
+}
+
 /** Runs a command line and gives its exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const [name = "help", ...rest] = args;
+  const [name = "help", ...given] = args;
   // What stands behind "--" is a command of somebody else's
-  const own = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
+  const own = given.includes("--") ? given.slice(0, given.indexOf("--")) : given;
   const wantsHelp = name === "--help" || name === "-h" || own.includes("--help");
   const wanted = wantsHelp ? "help" : name;
   const load = Object.hasOwn(COMMANDS, wanted) ? COMMANDS[wanted] : undefined;
   try {
     if (load === undefined) throw new UsageError(`There is no command "${name}": see sandbox help`);
-    return await (await load())(rest);
+    return await (await load())(takeServerOptions(own, given.slice(own.length)));
   } catch (error) {
     const { line, code } = describeFailure(error);
     console.error(`sandbox: ${line}`);

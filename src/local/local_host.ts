@@ -14,6 +14,8 @@ import { prepareImage } from "../images/prepare.ts";
 import type { OnProgress } from "../images/progress.ts";
 import { startBackgroundServer } from "./background_start.ts";
 import { chooseHost, type HostKind } from "./host_choice.ts";
+import { LocalError } from "./local_error.ts";
+import { remoteServer } from "./remote_server.ts";
 import { serveHere } from "./session_host.ts";
 
 /** Address of the machine itself as the emulated host's guest sees it: QEMU's user-mode network. */
@@ -32,7 +34,8 @@ export interface LocalHostOptions {
 
 /** A server that takes tasks. */
 export interface LocalHost extends AsyncDisposable {
-  readonly kind: HostKind;
+  /** `remote`: the user named a server, which has its own host */
+  readonly kind: HostKind | "remote";
   /** why this kind */
   readonly reason: string;
   readonly client: ApiClient;
@@ -59,6 +62,8 @@ function bypassProxies(): void {
 
 /** Brings up the server and the agent's image; both are quick when they are there already. */
 export async function openLocalHost(options: LocalHostOptions): Promise<LocalHost> {
+  const remote = await remoteServer();
+  if (remote !== undefined) return openRemote(remote, options);
   bypassProxies();
   const { onProgress, signal, spec } = options;
   const choiceStart = performance.now();
@@ -75,6 +80,20 @@ export async function openLocalHost(options: LocalHostOptions): Promise<LocalHos
     : await openEmulatedServer({ onProgress, signal });
   const timesMs = { host: Math.round(performance.now() - hostStart + choiceMs), prepare };
   return { ...host, ...choice, timesMs };
+}
+
+function openRemote(client: ApiClient, { alpineRootfs }: LocalHostOptions): LocalHost {
+  if (alpineRootfs !== undefined) {
+    throw new LocalError("usage", "--alpine-rootfs is for images of this machine: the server builds its own");
+  }
+  return {
+    kind: "remote",
+    reason: "--server or PADDOCK_SERVER names it",
+    client,
+    toServerUrl: (url) => url,
+    timesMs: { host: 0, prepare: 0 },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
 }
 
 type Server = Pick<LocalHost, "client" | "toServerUrl" | typeof Symbol.asyncDispose>;

@@ -28,6 +28,8 @@ export interface ModelAccessOptions {
   readonly login: boolean;
   readonly modelUrl?: string | undefined;
   readonly timeoutMs?: number | undefined;
+  /** whoever runs the task may have a key of its own */
+  readonly isOptional?: boolean;
   readonly onNotice: (message: string) => void;
 }
 
@@ -75,7 +77,7 @@ export async function openModelAccess(options: ModelAccessOptions): Promise<Mode
       `There is no ${login.title}: make one with ${JSON.stringify(login.command)}`,
     );
   }
-  if (modelUrl !== undefined) return { modelUrl, follow };
+  if (modelUrl !== undefined || options.isOptional === true) return { ...url, follow };
   const orLogin = login === undefined ? "" : `, log in with ${JSON.stringify(login.command)}`;
   throw new LocalError(
     "usage",

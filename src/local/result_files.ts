@@ -83,7 +83,10 @@ async function fetchFiles(
 /** Fetches a task's files and writes them where they are to go. */
 export async function writeResults(
   client: ApiClient,
-  options: ResultPlaces & { readonly id: string; readonly document: TaskResult },
+  options: ResultPlaces & {
+    readonly id: string;
+    readonly document: TaskResult;
+  },
 ): Promise<{ readonly outFolder: string }> {
   const { id, document, bundle } = options;
   const isTemporary = bundle !== undefined && options.out === undefined;

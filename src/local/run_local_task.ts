@@ -15,16 +15,21 @@ import { taskBudget } from "../session/task_policy.ts";
 import { AGENT_NAMES, findAgent } from "../session/agents.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { TaskResult } from "../session/task.ts";
-import type { HostKind } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
 import { packWorkspace } from "./pack_workspace.ts";
 import { DEMO_KEY, type ModelAccess, openModelAccess } from "./model_access.ts";
 import { readPrices } from "./price_file.ts";
 import { networkRequest } from "./project_egress.ts";
+import { remoteServer } from "./remote_server.ts";
 import { checkResultPlaces, type ResultPlaces, writeResults } from "./result_files.ts";
 import { type RepositoryOptions, TaskRepository } from "./task_repository.ts";
 
+const HOST_WORDS: Readonly<Record<LocalHost["kind"], string>> = {
+  native: "this machine's KVM",
+  emulated: "the emulated KVM host",
+  remote: "a server",
+};
 /** How long a cancelled task may take to be gone, in `ms`. */
 const CANCEL_LIMIT_MS = 20_000;
 
@@ -74,7 +79,7 @@ export interface LocalTaskResult {
 export interface ResultDocument extends TaskResult {
   readonly agent: string;
   readonly prompt: string;
-  readonly host: HostKind;
+  readonly host: LocalHost["kind"];
   readonly startedAt: string;
   readonly endedAt: string;
   /** with the time that it took to have a host */
@@ -102,7 +107,14 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   if (spec === undefined) {
     throw new LocalError("usage", `There is no agent "${options.agent}"; known: ${AGENT_NAMES.join(", ")}`);
   }
-  const access = await openModelAccess({ ...options, spec });
+  const isRemote = await remoteServer() !== undefined;
+  if (isRemote && options.demo) {
+    throw new LocalError(
+      "usage",
+      "--demo needs the scripted model of this machine, which a server cannot reach",
+    );
+  }
+  const access = await openModelAccess({ ...options, spec, isOptional: isRemote });
   await using repository = await TaskRepository.open(options);
   const network = await networkRequest(options.network, repository.folder);
   const prices = await readPrices(options.pricesFile);
@@ -111,7 +123,7 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
 
   const { alpineRootfs, onProgress, signal } = options;
   await using host = await openLocalHost({ spec, alpineRootfs, isKept: options.keep, onProgress, signal });
-  const where = host.kind === "native" ? "this machine's KVM" : "the emulated KVM host";
+  const where = HOST_WORDS[host.kind];
   options.onNotice(`Running on ${where}: ${host.reason}`);
   signal.throwIfAborted();
   const demo = options.demo && spec.model !== undefined
@@ -137,7 +149,8 @@ export async function runLocalTask(options: LocalTaskOptions): Promise<LocalTask
   // A failure here changes nothing: the server forgets by itself what nobody asks for any more.
   await using __ = { [Symbol.asyncDispose]: () => host.client.remove(id).catch(() => {}) };
   if (result.outcome === "cancelled") return { result, outFolder: "" };
-  const timesMs = { ...host.timesMs, ...result.timesMs, prepare: host.timesMs.prepare };
+  const prepare = host.kind === "remote" ? {} : { prepare: host.timesMs.prepare };
+  const timesMs = { ...host.timesMs, ...result.timesMs, ...prepare };
   const document: ResultDocument = {
     agent: options.agent,
     prompt: options.prompt,

@@ -12,6 +12,7 @@ import { stateDir } from "../images/paths.ts";
 import { backgroundClient } from "./background_start.ts";
 import { chooseHost } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
+import { remoteServer } from "./remote_server.ts";
 
 /** A server with sessions. */
 export interface SessionHost extends AsyncDisposable {
@@ -22,6 +23,8 @@ const NOTHING_TO_CLOSE = { [Symbol.asyncDispose]: () => Promise.resolve() };
 
 /** The server that has the sessions (undefined: there are none). */
 export async function openSessionHost(): Promise<SessionHost | undefined> {
+  const remote = await remoteServer();
+  if (remote !== undefined) return { client: remote, ...NOTHING_TO_CLOSE };
   const { kind } = await chooseHost(stateDir());
   if (kind === "native") return await openNative();
   if (!(await emulatedHostStatus()).running) return undefined;

@@ -60,6 +60,21 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox stop SESSION…                power it off; its disk stays
   sandbox rm SESSION…                  end it, and remove its disk
 
+  sandbox task submit AGENT PROMPT     let a service run a task, and print its id (options as for run: --repo, --model, --memory,
+                                       --cpus, --timeout, --max-tokens, --max-cost, --allow, --profile, --network, --keep)
+      --label NAME:VALUE       to find it by (several times)
+      --env NAME=VALUE         variable for the agent; it is stored: no place for secrets (several times)
+      --priority N             -100 to 100: among your own tasks the higher ones go first
+      --retry N                how often it is started anew when the server or its VM ended while it ran
+      --webhook URL            told of its end by a signed POST
+      --idempotency-key KEY    the same task again, and not a second one, if it was submitted already
+      --watch                  follow it to its end, with its exit code
+      --from FILE [--parallel N]  submit all tasks of a file, a JSON object a line (- is stdin)
+  sandbox task list [--state S,…] [--label NAME:VALUE] [--agent A] [--limit N] [--json]
+  sandbox task show|watch TASK [--json]
+  sandbox task result TASK [--out DIR] [--bundle FILE.tar] [--json]
+  sandbox task cancel|rm TASK…         end it; rm forgets it with its files, too
+
   sandbox token create NAME            make a token for the service; it is printed this once
       --scope SCOPE            tasks:read, tasks:write, sessions:read, sessions:write, metrics:read, admin (several times;
                                default: the first four). admin sees what all tokens own, others only what they own
@@ -91,6 +106,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
 
 Exit codes: 0 done, 1 agent failed, 2 bad usage, 3 boot or host failed, 4 time limit reached, 5 budget used up,
 130 interrupted.
+run, task, ls, shell, exec, cp, publish, logs, stop and rm take --server URL and --token TOKEN (or PADDOCK_SERVER and
+PADDOCK_API_TOKEN): then they use that service, and task uses this machine's own where none is named.
 Environment: PADDOCK_HOST (native, emulated, auto), PADDOCK_CACHE, PADDOCK_STATE, NO_COLOR.`;
 
 /** Prints the help, or what the lines of a transcript mean. */

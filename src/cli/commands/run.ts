@@ -154,6 +154,7 @@ export async function run(args: readonly string[]): Promise<number> {
     }
   };
   const onEvent = (event: TimedTaskEvent): void => {
+    if (event.type === "prepare") progress.show(event.progress);
     if (json) print(JSON.stringify(event));
     else for (const line of renderEvent(event, style)) print(line);
   };
