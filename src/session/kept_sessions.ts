@@ -12,7 +12,9 @@ import { NetworkLog } from "../network/network_log.ts";
 import type { EgressPolicy } from "../network/egress_policy.ts";
 import { makeOwnedFolder, sweepDraft } from "./owned_folder.ts";
 import { isAlive, ownId } from "./owner.ts";
+import { isSessionId } from "./record.ts";
 import type { Session } from "./session.ts";
+import { SessionError } from "./session_error.ts";
 
 export { removeAll } from "../images/build_once.ts";
 
@@ -61,8 +63,9 @@ export class KeptSessions {
     this.#folder = join(stateDir, "kept");
   }
 
-  /** Folder of one session. */
+  /** Folder of one session. @throws {SessionError} when this cannot be a session's id */
   folder(id: string): string {
+    if (!isSessionId(id)) throw new SessionError("not_found", "There is no such session");
     return join(this.#folder, id);
   }
 
@@ -99,7 +102,7 @@ export class KeptSessions {
 
   /** Facts of all sessions, newest first. */
   async list(): Promise<KeptFacts[]> {
-    const all = await Promise.all((await this.#names()).map((id) => this.facts(id)));
+    const all = await Promise.all((await this.#names()).filter(isSessionId).map((id) => this.facts(id)));
     return all.filter((facts) => facts !== undefined).sort((a, b) => a.createdAt < b.createdAt ? 1 : -1);
   }
 
@@ -133,7 +136,7 @@ export class KeptSessions {
    */
   async sweep(): Promise<void> {
     for (const id of await this.#names()) {
-      if (await sweepDraft(this.#stateDir, this.#folder, id)) continue;
+      if (await sweepDraft(this.#stateDir, this.#folder, id) || !isSessionId(id)) continue;
       const written = await this.#read(id);
       const isRun = written?.owner !== undefined && isAlive(this.#stateDir, written.owner);
       if (isRun) continue;

@@ -32,6 +32,11 @@ export function newSessionId(): string {
   return Array.from(bytes, (byte) => "abcdefghijklmnopqrstuvwxyz234567"[byte % 32]).join("");
 }
 
+/** Whether this can be a session's id: what is not must never become part of a path. */
+export function isSessionId(text: string): boolean {
+  return ID_PATTERN.test(text);
+}
+
 /** The folder of all sessions. */
 export function sessionsFolder(stateDir: string): string {
   return join(stateDir, "sessions");
@@ -91,7 +96,7 @@ export async function sweepStale(stateDir: string): Promise<string[]> {
   const swept: string[] = [];
   for await (const entry of readFolder(sessionsFolder(stateDir))) {
     if (await sweepDraft(stateDir, sessionsFolder(stateDir), entry.name)) continue;
-    if (!entry.isDirectory || !ID_PATTERN.test(entry.name)) continue;
+    if (!entry.isDirectory || !isSessionId(entry.name)) continue;
     if (!await isStale(stateDir, entry.name)) continue;
     await removeRecorded(stateDir, entry.name);
     swept.push(entry.name);
