@@ -8,19 +8,8 @@ import type { GuestProcess, GuestStream } from "../session/guest_client.ts";
 import { closeQuietly, sendFromConnection, writeToConnection } from "./carry_connection.ts";
 import { CHANNEL, type ExecControl, type ExecResult } from "./exec_protocol.ts";
 import { FlowSocket } from "./flow_socket.ts";
-import { SessionError } from "../session/session_error.ts";
 import type { ExecOutput } from "./live_session.ts";
 import { terminalSizeSchema } from "./session_schemas.ts";
-
-/** Answers a request with a WebSocket. @throws {SessionError} when it does not ask for one */
-export function upgradeSocket(request: Request, serve: (socket: WebSocket) => void): Response {
-  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
-    throw new SessionError("config", "This is a WebSocket: the request must ask for the upgrade");
-  }
-  const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
-  serve(socket);
-  return response;
-}
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

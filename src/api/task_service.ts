@@ -88,6 +88,7 @@ export class TaskService {
   readonly #admission: TaskAdmission;
   readonly #retention = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #webhookKey: Uint8Array | undefined;
+  #isClosed = false;
 
   /** Use {@linkcode openTaskService}. */
   constructor(options: TaskServiceOptions & { readonly store: TaskStore; readonly webhookKey?: Uint8Array }) {
@@ -201,7 +202,7 @@ export class TaskService {
     const live = this.queue.live(id);
     using _ = live?.follow();
     let seq = afterSeq;
-    while (!signal.aborted) {
+    while (!signal.aborted && !this.#isClosed) {
       const isGone = this.queue.live(id) === undefined;
       const rows = this.store.events.after(id, seq, EVENT_PAGE_SIZE);
       for (const row of rows) {
@@ -222,7 +223,7 @@ export class TaskService {
     const rows = this.store.events.after(id, afterSeq, EVENT_PAGE_SIZE);
     if (rows.length > 0 || live === undefined || waitMs === 0) return rows;
     await live.wait(waitMs, signal);
-    return this.store.events.after(id, afterSeq, EVENT_PAGE_SIZE);
+    return this.#isClosed ? [] : this.store.events.after(id, afterSeq, EVENT_PAGE_SIZE);
   }
 
   /** Folder with a task's files. @throws {SessionError} while the task is not over */
@@ -286,6 +287,8 @@ export class TaskService {
       if (row.owner === own) await this.#forget(row.id);
     }
     await this.#uploads.removeOwn();
+    // Whoever follows a task may not have come to its end yet
+    this.#isClosed = true;
     this.store[Symbol.dispose]();
     releaseOwn(this.#stateDir);
   }

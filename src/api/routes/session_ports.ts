@@ -6,7 +6,8 @@
 
 import type { GuestStream } from "../../session/guest_client.ts";
 import { addRoute, type ApiRoutes, createRoute, idParams, problems, z } from "../openapi.ts";
-import { servePort, upgradeSocket } from "../session_sockets.ts";
+import { servePort } from "../session_sockets.ts";
+import { upgradeSocket } from "../upgrade_socket.ts";
 import type { SessionService } from "../session_service.ts";
 
 const portParams = idParams.extend({

@@ -29,7 +29,8 @@ import {
   sessionViewSchema,
 } from "../session_schemas.ts";
 import type { SessionService } from "../session_service.ts";
-import { serveExec, upgradeSocket } from "../session_sockets.ts";
+import { serveExec } from "../session_sockets.ts";
+import { upgradeSocket } from "../upgrade_socket.ts";
 import { addFileRoutes } from "./session_files.ts";
 import { addPortRoutes } from "./session_ports.ts";
 
