@@ -164,7 +164,12 @@ const HeaderSocket = WebSocket as unknown as new (
   options: { readonly headers: Readonly<Record<string, string>> },
 ) => WebSocket;
 
+/** Opens a WebSocket with headers of its own; `url` begins with `http`. */
+export function openSocketWith(url: string, headers: Readonly<Record<string, string>>): WebSocket {
+  return new HeaderSocket(url.replace(/^http/, "ws"), { headers });
+}
+
 /** Opens a WebSocket to a server that wants a bearer token; `url` begins with `http`. */
 export function openSocket(url: string, token: string): WebSocket {
-  return new HeaderSocket(url.replace(/^http/, "ws"), { headers: { authorization: `Bearer ${token}` } });
+  return openSocketWith(url, { authorization: `Bearer ${token}` });
 }

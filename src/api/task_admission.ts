@@ -9,6 +9,7 @@ import { findAgent } from "../session/agents.ts";
 import { keyHeaders, ModelCredentials } from "../session/model_access.ts";
 import { ownId } from "../session/owner.ts";
 import { newSessionId } from "../session/record.ts";
+import type { TaskRequest } from "../session/task.ts";
 import { SessionError } from "../session/session_error.ts";
 import { taskBudget, taskPolicy } from "../session/task_policy.ts";
 import type { TaskStore } from "../store/task_store.ts";
@@ -36,7 +37,7 @@ export interface TaskAdmissionOptions {
   readonly queue: TaskQueue;
   readonly limits: QueueLimits;
   /** credentials of tasks that have none of their own */
-  readonly credentialsFor: (agent: string) => ModelCredentials;
+  readonly credentialsFor: (request: Pick<TaskRequest, "agent" | "modelUrl">) => ModelCredentials;
   /** tasks that somebody waits for wait, too, where there is no room (false: they are refused) */
   readonly isDurable: boolean;
   readonly callsWebhooks: boolean;
@@ -87,7 +88,7 @@ export class TaskAdmission {
     const { store, queue, stateDir, credentialsFor } = this.#options;
     const known = this.#earlier(principal, idempotency);
     if (known !== undefined) return known;
-    const { attached, priority, labels, retry, uploadId, webhook } = submission;
+    const { attached, priority, labels, retry, uploadId, webhook, modelUrl } = submission;
     const id = newSessionId();
     const credentials = ownCredentials(submission, spec);
     const isAdded = store.addTask({
@@ -107,7 +108,7 @@ export class TaskAdmission {
       webhookUrl: webhook?.url,
     }, [eventBody({ type: "state", state: "queued" })]);
     if (!isAdded) throw new SessionError("not_found", `There is no upload "${uploadId}"`);
-    queue.add({ id, attached }, credentials ?? credentialsFor(spec.name));
+    queue.add({ id, attached }, credentials ?? credentialsFor({ agent: spec.name, modelUrl }));
     return id;
   }
 

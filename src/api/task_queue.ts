@@ -52,7 +52,7 @@ export interface TaskQueueOptions {
   readonly prepare: RunTaskOptions["prepare"];
   readonly limits: QueueLimits;
   /** credentials of tasks that have none of their own */
-  readonly credentialsFor: (agent: string) => ModelCredentials;
+  readonly credentialsFor: (request: Pick<TaskRequest, "agent" | "modelUrl">) => ModelCredentials;
   readonly fetchRepo: FetchRepo | undefined;
   /** a task is over */
   readonly onOver: (id: string) => void;
@@ -189,7 +189,7 @@ export class TaskQueue {
       const ran = row.state !== "queued";
       const goesOn = !row.hasOwnKey && (!ran || row.attempt <= row.retry);
       if (goesOn && ran) this.#store.change(...this.#anew(row, "interrupted", SERVER_ENDED));
-      if (goesOn) this.add(row, this.#options.credentialsFor(request.agent));
+      if (goesOn) this.add(row, this.#options.credentialsFor(request));
       else this.#end(row.id, lostResult(ran ? SERVER_ENDED : KEY_IS_GONE, "interrupted"));
     }
   }

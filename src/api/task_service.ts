@@ -14,7 +14,7 @@ import { sweepStale } from "../session/record.ts";
 import { postOutside } from "../session/notify.ts";
 import { runTask, type RunTaskOptions } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
-import type { TaskResult } from "../session/task.ts";
+import type { TaskRequest, TaskResult } from "../session/task.ts";
 import { makeTaskBundle } from "../session/task_bundle.ts";
 import { TASK_FILES } from "../session/task_files.ts";
 import { isOver } from "../store/task_state.ts";
@@ -96,7 +96,9 @@ export class TaskService {
     this.#stateDir = options.stateDir;
     this.store = options.store;
     const limits = options.limits ?? DEFAULT_LIMITS;
-    const credentialsFor = options.credentialsFor ?? ((): ModelCredentials => new ModelCredentials([]));
+    // They are for the provider that the server means: a task could name anybody
+    const credentialsFor = ({ agent, modelUrl }: Pick<TaskRequest, "agent" | "modelUrl">): ModelCredentials =>
+      (modelUrl === undefined ? options.credentialsFor?.(agent) : undefined) ?? new ModelCredentials([]);
     this.#uploads = new UploadFolder(options.stateDir, options.store.uploads);
     this.sessions = new SessionService({
       ...options,

@@ -29,6 +29,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   rm: async () => (await import("./commands/sessions.ts")).rm,
   publish: async () => (await import("./commands/sessions.ts")).publish,
   task: async () => (await import("./commands/task.ts")).task,
+  serve: async () => (await import("./commands/serve.ts")).serve,
   token: async () => (await import("./commands/token.ts")).token,
   help: async () => (await import("./commands/help.ts")).help,
 };

@@ -16,23 +16,26 @@ if (Deno.env.get("PADDOCK_WARM_UP") === "1") Deno.exit(0);
 const token = Deno.env.get("PADDOCK_TOKEN") ?? "";
 // Written by whoever started this host: looking at each shared file takes seconds here
 const stamp = await Deno.readTextFile(`${Deno.env.get("PADDOCK_EXCHANGE") ?? "/exchange"}/source-stamp`);
-const service = await openTaskService({ stateDir: stateDir() });
+// Whoever serves others from here says how much may run at once
+const USUAL_LIMITS = { maxVms: 8, maxMemoryMib: Infinity };
+const limits = { ...USUAL_LIMITS };
+const service = await openTaskService({ stateDir: stateDir(), limits });
 const app = createApp({ service, token });
 const startedMs = performance.now();
 
 Deno.serve(
   { hostname: "0.0.0.0", port: 8080, onListen: () => console.log("paddock: host server ready") },
-  (request) => {
+  async (request) => {
     const path = new URL(request.url).pathname;
-    if (!path.startsWith("/host/")) return app.fetch(request);
+    if (!path.startsWith("/host/")) return await app.fetch(request);
     if (token === "" || request.headers.get("authorization") !== `Bearer ${token}`) {
       return new Response("The host's token is missing\n", { status: 401 });
     }
-    return hostRoute(path, request);
+    return await hostRoute(path, request);
   },
 );
 
-function hostRoute(path: string, request: Request): Response {
+async function hostRoute(path: string, request: Request): Promise<Response> {
   switch (`${request.method} ${path}`) {
     case "GET /host/info":
       return Response.json(info());
@@ -40,6 +43,9 @@ function hostRoute(path: string, request: Request): Response {
       // After the answer is out; guest_init.sh starts the server again
       setTimeout(() => void service.close().finally(() => Deno.exit(0)), 50);
       return Response.json({ restarting: true });
+    case "PUT /host/limits":
+      Object.assign(limits, USUAL_LIMITS, await request.json());
+      return new Response(null, { status: 204 });
     case "GET /host/exec": {
       const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
       serveExec(socket);

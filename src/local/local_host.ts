@@ -54,7 +54,7 @@ export function toEmulatedUrl(url: string): string {
 }
 
 /** Requests to the local server must not go through a proxy. */
-function bypassProxies(): void {
+export function bypassProxies(): void {
   const listed = Deno.env.get("NO_PROXY") ?? Deno.env.get("no_proxy") ?? "";
   const names = new Set([...listed.split(",").filter((name) => name !== ""), "127.0.0.1", "localhost"]);
   Deno.env.set("NO_PROXY", [...names].join(","));

@@ -98,12 +98,13 @@ export function openPublicServer(options: PublicServerOptions): PublicServer {
     stopListening: () => front.stopListening(),
     async [Symbol.asyncDispose](): Promise<void> {
       front.stopListening();
+      const ended = server.shutdown();
       const limit = Promise.withResolvers<void>();
       const timer = setTimeout(limit.resolve, SHUTDOWN_LIMIT_MS);
-      await Promise.race([server.shutdown(), limit.promise]);
+      await Promise.race([ended, limit.promise]);
       clearTimeout(timer);
       await front[Symbol.asyncDispose]();
-      await server.shutdown();
+      await ended;
     },
   };
 }

@@ -13,6 +13,11 @@ import { LocalError } from "./local_error.ts";
 
 export type { TokenRow } from "../store/token_store.ts";
 
+/** Folder of this user's state. */
+export function defaultStateDir(): string {
+  return stateDir();
+}
+
 /** Scopes of a token that is made without saying which. */
 export const DEFAULT_SCOPES: readonly Scope[] = [
   "tasks:read",

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { TaskRunner } from "../../src/api/task_service.ts";
 import { SCOPES } from "../../src/api/principal.ts";
+import { ModelCredentials } from "../../src/session/model_access.ts";
 import { lostResult } from "../../src/session/task.ts";
 import { type TestService, type TestServiceOptions, withService } from "../support/service.ts";
 
@@ -220,6 +221,25 @@ testService("another token's task and session are not there", async (setup) => {
   assert.deepEqual([await listed(mine), await listed(theirs), await listed(admin)], [false, true, true]);
   assert.equal(await statusOf(setup.ask(admin, `/v1/tasks/${id}`)), 200);
   assert.equal(await statusOf(setup.ask(theirs, `/v1/tasks/${id}/cancel`, { method: "POST" })), 202);
+});
+
+Deno.test("the server's own key goes to no URL that a task names", async () => {
+  const seen: string[] = [];
+  const runner: TaskRunner = ({ credentials, request }) => {
+    seen.push(`${request.prompt}: ${credentials.headers.map(({ value }) => value).join()}`);
+    return Promise.resolve(lostResult("over"));
+  };
+  const credentialsFor = (): ModelCredentials =>
+    new ModelCredentials([{ name: "authorization", value: "Bearer the-server-s" }]);
+  await withService({ runner, credentialsFor }, async ({ ask, token }) => {
+    const text = token();
+    for (const [prompt, modelUrl] of [["own", "https://evil.example/v1"], ["usual", undefined]] as const) {
+      const response = await ask(text, "/v1/tasks", submission({ prompt, modelUrl }));
+      const { id } = await response.json() as { id: string };
+      await (await ask(text, `/v1/tasks/${id}/events`)).text();
+    }
+  });
+  assert.deepEqual(seen, ["own: ", "usual: Bearer the-server-s"]);
 });
 
 testService("a token's rate is kept to, and tells when to come again", async (setup) => {

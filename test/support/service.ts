@@ -5,7 +5,12 @@
  */
 
 import { createApp } from "../../src/api/app.ts";
-import { openTaskService, type TaskRunner, type TaskService } from "../../src/api/task_service.ts";
+import {
+  openTaskService,
+  type TaskRunner,
+  type TaskService,
+  type TaskServiceOptions,
+} from "../../src/api/task_service.ts";
 import type { RequestEntry } from "../../src/api/request_log.ts";
 import {
   openPublicServer,
@@ -32,6 +37,7 @@ export interface TestService {
 
 /** How a test's service differs. */
 export type TestServiceOptions =
+  & Pick<TaskServiceOptions, "credentialsFor">
   & { readonly runner: TaskRunner }
   & Partial<Pick<PublicServerOptions, "names" | "isBehindProxy" | "limits" | "bodyLimits" | "tls">>;
 
@@ -65,9 +71,13 @@ export async function withService(
   options: TestServiceOptions,
   use: (setup: TestService) => Promise<void>,
 ): Promise<void> {
-  const { runner, names = [], isBehindProxy = false, limits = {}, bodyLimits, tls } = options;
+  const { runner, names = [], isBehindProxy = false, limits = {}, bodyLimits, tls, credentialsFor } = options;
   const stateDir = await Deno.makeTempDir();
-  const service = await openTaskService({ stateDir, runner });
+  const service = await openTaskService({
+    stateDir,
+    runner,
+    ...(credentialsFor === undefined ? {} : { credentialsFor }),
+  });
   using opened = openTokens(stateDir);
   const tokens = opened.store;
   const log: RequestEntry[] = [];

@@ -1,0 +1,41 @@
+/**
+ * What `sandbox serve` says while it runs: one line for each request and each event, as JSON for programs or as text for
+ * people. On stderr, where logs of services go.
+ *
+ * @module
+ */
+
+/** How important a line is. */
+export type LogLevel = "info" | "warn" | "error";
+/** How lines look. */
+export type LogFormat = "text" | "json";
+
+/** Writes lines. */
+export type ServeLog = (level: LogLevel, message: string, facts?: Readonly<Record<string, unknown>>) => void;
+
+// deno-lint-ignore no-control-regex
+const CONTROLS = /[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g;
+
+function asText(value: unknown): string {
+  return (typeof value === "string" ? value : JSON.stringify(value)).replace(CONTROLS, "?");
+}
+
+/** One line, without its end. */
+export function formatLine(
+  format: LogFormat,
+  line: { readonly time: Date; readonly level: LogLevel; readonly message: string },
+  facts: Readonly<Record<string, unknown>> = {},
+): string {
+  const { time, level, message } = line;
+  if (format === "json") return JSON.stringify({ time: time.toISOString(), level, message, ...facts });
+  const known = Object.entries(facts).filter(([, value]) => value !== null && value !== undefined);
+  const words = known.map(([name, value]) => `${name}=${asText(value)}`);
+  const mark = level === "info" ? "" : `${level}: `;
+  return [time.toISOString().slice(11, 19), mark + asText(message), ...words].join(" ");
+}
+
+/** A log on stderr. */
+export function openLog(format: LogFormat): ServeLog {
+  return (level, message, facts) =>
+    console.error(formatLine(format, { time: new Date(), level, message }, facts));
+}
