@@ -66,7 +66,7 @@ type Answer = { description: string; content?: Record<string, { schema: z.ZodTyp
 
 /** Documented errors: those that every route can give, and these. */
 export function problems(...statuses: readonly number[]): Record<number, Answer> {
-  const all = new Set([400, 401, 403, 429, 500, 503, ...statuses]);
+  const all = new Set([400, 401, 403, 413, 415, 429, 500, 503, ...statuses]);
   const answer = (status: number): Answer => ({
     description: MEANINGS[status] ?? "Refused",
     content: { "application/problem+json": { schema: problemSchema } },
