@@ -75,6 +75,16 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
   sandbox task result TASK [--out DIR] [--bundle FILE.tar] [--json]
   sandbox task cancel|rm TASK…         end it; rm forgets it with its files, too
 
+  sandbox serve [--listen ADDRESS:PORT] run the service (default 127.0.0.1:8080); others take its tasks from there
+      --max-vms N              VMs at once (default 8); further tasks wait
+      --max-memory SIZE        RAM of these VMs together (default three quarters of this machine's)
+      --tls-cert FILE --tls-key FILE
+                               certificate and key in PEM; beyond loopback the service takes these, and a token
+      --behind-proxy           in place of TLS: a proxy does it, and says in X-Forwarded-For who asks
+      --host NAME              name that leads here, where that is not an address of loopback (several times)
+      --state DIR              folder of its tasks and tokens (default PADDOCK_STATE)
+      --log-format text|json   one line a request on stderr (default: text on a terminal)
+    The keys of models' APIs in its environment, and logins, are used by tasks that bring none and name no model URL.
   sandbox token create NAME            make a token for the service; it is printed this once
       --scope SCOPE            tasks:read, tasks:write, sessions:read, sessions:write, metrics:read, admin (several times;
                                default: the first four). admin sees what all tokens own, others only what they own
