@@ -169,12 +169,17 @@ async function openNative(
   };
 }
 
-async function openEmulated({ onProgress, signal }: ServeOptions, limits: Limits): Promise<Backend> {
+async function openEmulated(
+  { onProgress, signal, log }: ServeOptions,
+  limits: Limits,
+): Promise<Backend> {
   bypassProxies();
+  const onNotice = (message: string): void => log("info", message);
+  const submissions = { onProgress, credentialsFor: await openServerCredentials({ onNotice, signal }) };
   const host = await startEmulatedHost({ onProgress, signal });
   await limitHost(host, limits);
   return {
-    createApp: (access) => createForward(host, access),
+    createApp: (access) => createForward({ ...host, submissions }, access),
     // Its tasks belong to the host, which goes on with them
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

@@ -12,17 +12,19 @@ import { errorResponse, problemResponse } from "../api/errors.ts";
 import { openSocketWith } from "../api/flow_socket.ts";
 import type { ApiEnv, Principal } from "../api/principal.ts";
 import { LocalError } from "./local_error.ts";
+import { completeSubmission, isSubmission, type SubmissionOptions } from "./serve_submission.ts";
 import { upgradeSocket } from "../api/upgrade_socket.ts";
 
 /** Where the server inside is. */
 export interface ForwardTarget {
   readonly url: string;
   readonly token: string;
+  readonly submissions: SubmissionOptions;
 }
 
 /** Tells the host how much may run in it at once. */
 export async function limitHost(
-  target: ForwardTarget,
+  target: Pick<ForwardTarget, "url" | "token">,
   limits: { readonly maxVms: number; readonly maxMemoryMib?: number | undefined },
 ): Promise<void> {
   const answer = await fetch(`${target.url}/host/limits`, {
@@ -70,14 +72,17 @@ function requestHeaders(context: Context<ApiEnv>, token: string): Headers {
 }
 
 async function forwardRequest(context: Context<ApiEnv>, target: ForwardTarget): Promise<Response> {
-  const { raw } = context.req;
+  const { raw, path } = context.req;
+  const body = isSubmission(raw, path)
+    ? await completeSubmission(raw.body, path, target.submissions)
+    : raw.body;
   const { pathname, search } = new URL(raw.url);
   let answer: Response;
   try {
     answer = await fetch(target.url + pathname + search, {
       method: raw.method,
       headers: requestHeaders(context, target.token),
-      body: raw.body,
+      body,
       redirect: "manual",
     });
   } catch (error) {
