@@ -85,8 +85,8 @@ async function forwardRequest(context: Context<ApiEnv>, target: ForwardTarget): 
       body,
       redirect: "manual",
     });
-  } catch (error) {
-    console.error(error);
+  } catch {
+    // Its line in the log says the rest
     const detail = "The emulated host does not answer: see sandbox host status";
     return problemResponse({ status: 503, code: "unavailable", detail });
   }

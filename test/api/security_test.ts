@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import type { TaskRunner } from "../../src/api/task_service.ts";
 import { SCOPES } from "../../src/api/principal.ts";
+import { TASK_FILES } from "../../src/session/task_files.ts";
+import { tarEnd, tarHeader, type TarMember, tarPadding } from "../../src/session/tar_writer.ts";
 import { ModelCredentials } from "../../src/session/model_access.ts";
 import { lostResult } from "../../src/session/task.ts";
 import { type TestService, type TestServiceOptions, withService } from "../support/service.ts";
@@ -417,4 +419,85 @@ testService("two requests cannot be made to look like one", async (setup) => {
     const paths = setup.log.slice(before).map(({ path }) => path);
     assert.ok(!paths.includes("/v1/tasks/x/cancel"), `${name}: ${paths.join(" ")}`);
   }
+});
+
+/** An archive of these members, each with its content. */
+function archive(
+  ...members: readonly (Pick<TarMember, "kind" | "name" | "linkName"> & { readonly content?: string })[]
+): Uint8Array {
+  const parts = members.flatMap(({ content = "", ...member }) => {
+    const bytes = new TextEncoder().encode(content);
+    const header = tarHeader({ ...member, mode: 0o644, mtime: 0, sizeBytes: bytes.length });
+    return [header, bytes, tarPadding(bytes.length)];
+  });
+  return new Uint8Array([...parts, tarEnd()].flatMap((part) => [...part]));
+}
+
+const SECRET = "what the host keeps to itself";
+
+Deno.test("an uploaded archive is never unpacked here, and a result's links lead to nothing of the host's", async () => {
+  const hostile = (secretPath: string): Uint8Array =>
+    archive(
+      { name: "../outside.txt", kind: "file", content: "evil" },
+      { name: "/tmp/paddock-security-test.txt", kind: "file", content: "evil" },
+      { name: "link", kind: "symlink", linkName: secretPath },
+      { name: "folder", kind: "symlink", linkName: "/etc" },
+      { name: "folder/passwd", kind: "file", content: "mine" },
+      { name: "hard", kind: "hardlink", linkName: secretPath },
+      { name: "loop", kind: "hardlink", linkName: "loop" },
+    );
+  let seen: Uint8Array | undefined;
+  // What the agent leaves is what was uploaded
+  const runner: TaskRunner = async ({ workspaceTar = "", folder }) => {
+    seen = await Deno.readFile(workspaceTar);
+    await Deno.copyFile(workspaceTar, `${folder}/${TASK_FILES.files}`);
+    return lostResult("over", "done");
+  };
+  await withService({ runner }, async ({ ask, token, stateDir, raw, server }) => {
+    const text = token();
+    const secretPath = `${stateDir}/secret.txt`;
+    await Deno.writeTextFile(secretPath, SECRET);
+    const bytes = hostile(secretPath);
+    const upload = await ask(text, "/v1/uploads", { method: "POST", body: bytes as BodyInit });
+    const { id: uploadId } = await upload.json() as { id: string };
+    const { id } = await (await ask(text, "/v1/tasks", submission({ uploadId }))).json() as { id: string };
+    await (await ask(text, `/v1/tasks/${id}/events`)).text();
+    assert.deepEqual(seen, bytes);
+    const found = await new Deno.Command("find", {
+      args: [stateDir, "-name", "*outside*", "-o", "-type", "l"],
+    })
+      .output();
+    assert.equal(new TextDecoder().decode(found.stdout), "");
+    await assert.rejects(Deno.stat("/tmp/paddock-security-test.txt"), Deno.errors.NotFound);
+    const get = (path: string): Promise<string> =>
+      raw(
+        `GET /v1/tasks/${id}/files/${path} HTTP/1.1\r\nHost: 127.0.0.1:${server.port}\r\n` +
+          `Authorization: Bearer ${text}\r\nConnection: close\r\n\r\n`,
+      );
+    assert.match(await get("folder/passwd"), /^HTTP\/1\.1 200 [^]*mine$/);
+    const nothing = [
+      "link",
+      "hard",
+      "loop",
+      "folder",
+      "etc/passwd",
+      encodeURIComponent(secretPath),
+      "%2fetc%2fpasswd",
+    ];
+    for (const path of nothing) {
+      const answer = await get(path);
+      assert.match(answer, /^HTTP\/1\.1 (400|404) /, path);
+      assert.ok(!answer.includes(SECRET) && !answer.includes("root:"), path);
+    }
+  });
+});
+
+testService("a compressed body is kept as it came: nothing is blown up here", async ({ ask, token }) => {
+  const zeros = new Blob([new Uint8Array(20_000_000)]).stream();
+  const packed = await new Response(zeros.pipeThrough(new CompressionStream("gzip"))).arrayBuffer();
+  const headers = { "content-encoding": "gzip", "content-type": "application/json" };
+  const upload = await ask(token(), "/v1/uploads", { method: "POST", body: packed, headers });
+  assert.equal((await upload.json() as { sizeBytes: number }).sizeBytes, packed.byteLength);
+  assert.ok(packed.byteLength < 100_000);
+  assert.equal(await statusOf(ask(token(), "/v1/tasks", { method: "POST", body: packed, headers })), 400);
 });

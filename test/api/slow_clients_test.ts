@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { type Context, Hono } from "hono";
 import type { ApiEnv } from "../../src/api/principal.ts";
 import type { TaskRunner } from "../../src/api/task_service.ts";
@@ -233,5 +235,67 @@ Deno.test("a WebSocket that says nothing stays", async () => {
     const closed = new Promise((resolve) => socket.onclose = resolve);
     socket.close();
     await closed;
+  });
+});
+
+type StringTransform = TransformStream<Uint8Array, string>;
+
+/** Memory that is in use, by scripts and for their buffers. */
+function usedMib(): number {
+  setFlagsFromString("--expose-gc");
+  runInNewContext("gc")();
+  const { heapUsed, external } = Deno.memoryUsage();
+  return (heapUsed + external) / 1024 ** 2;
+}
+
+const EVENT_COUNT = 2000;
+const WATCHER_COUNT = 20;
+
+Deno.test("watchers that never read cost no memory, and one that reads has every event", async () => {
+  const go = Promise.withResolvers<void>();
+  // 8 MB of events: 160 MB if they were kept for each watcher
+  const talkative: TaskRunner = async ({ onEvent }) => {
+    await go.promise;
+    for (let i = 0; i < EVENT_COUNT; i++) {
+      onEvent({
+        type: "agent",
+        event: { v: 1, at: "now", type: "message", text: `${i} ${"x".repeat(4000)}` },
+      });
+      if (i % 50 === 0) await pause(0);
+    }
+    return lostResult("over", "done");
+  };
+  await withService({ runner: talkative, limits: { stallMs: 600_000 } }, async ({ ask, token, server }) => {
+    const text = token();
+    const submitted = await ask(text, "/v1/tasks", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ agent: "codex", prompt: "talk" }),
+    });
+    const { id } = await submitted.json() as { id: string };
+    const head = `GET /v1/tasks/${id}/events HTTP/1.1\r\nHost: 127.0.0.1:${server.port}\r\n` +
+      `Authorization: Bearer ${text}\r\n\r\n`;
+    const silent = await Promise.all(Array.from({ length: WATCHER_COUNT }, async () => {
+      const conn = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
+      await conn.write(bytes(head));
+      return conn;
+    }));
+    await pause(200);
+    const before = usedMib();
+    go.resolve();
+    let [next, pending] = [0, ""];
+    const watched = await ask(text, `/v1/tasks/${id}/events`);
+    for await (const chunk of watched.body?.pipeThrough(new TextDecoderStream() as StringTransform) ?? []) {
+      pending += chunk;
+      const end = pending.lastIndexOf("\n\n") + 1;
+      const whole = pending.slice(0, end);
+      for (const [, i] of whole.matchAll(/"text":"([0-9]+) /g)) assert.equal(Number(i), next++);
+      pending = pending.slice(end);
+    }
+    assert.equal(next, EVENT_COUNT);
+    assert.ok(server.connectionCount > WATCHER_COUNT);
+    const grownMib = usedMib() - before;
+    assert.ok(grownMib < 60, `${grownMib} MiB`);
+    for (const conn of silent) conn.close();
   });
 });
