@@ -163,6 +163,11 @@ async function openNative(
     throw folderError(stateDir, error);
   });
   const metrics = new ServiceMetrics(service);
+  service.queue.listen({
+    onEvent(taskId, event): void {
+      if (event.type === "state") log("info", "task", { taskId, state: event.state, cause: event.cause });
+    },
+  });
   return {
     createApp: (access) => createApp({ service, access, metrics }),
     [Symbol.asyncDispose]: () => service.close(),

@@ -36,6 +36,28 @@ export function formatLine(
 
 /** A log on stderr. */
 export function openLog(format: LogFormat): ServeLog {
-  return (level, message, facts) =>
-    console.error(formatLine(format, { time: new Date(), level, message }, facts));
+  const encoder = new TextEncoder();
+  return (level, message, facts) => {
+    const line = formatLine(format, { time: new Date(), level, message }, facts);
+    try {
+      Deno.stderr.writeSync(encoder.encode(`${line}\n`));
+    } catch {
+      // Nobody reads it any more: the service goes on
+    }
+  };
+}
+
+/** Until it is disposed of, what anything prints on stderr becomes a line of the log; an error has its stack. */
+export function captureErrors(log: ServeLog): Disposable {
+  const before = console.error;
+  console.error = (...words: readonly unknown[]): void => {
+    const [first] = words;
+    if (first instanceof Error) log("error", first.message, { stack: first.stack, cause: causeOf(first) });
+    else log("error", words.map(String).join(" "));
+  };
+  return { [Symbol.dispose]: () => void (console.error = before) };
+}
+
+function causeOf({ cause }: Error): string | undefined {
+  return cause === undefined ? undefined : cause instanceof Error ? cause.stack : String(cause);
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { parseServeArguments } from "../../src/cli/commands/serve.ts";
 import { UsageError } from "../../src/cli/usage_error.ts";
 import { LocalError } from "../../src/local/local_error.ts";
-import { formatLine } from "../../src/local/serve_log.ts";
+import { captureErrors, formatLine } from "../../src/local/serve_log.ts";
 import { type ListenOptions, localToken, requireSafeListen } from "../../src/local/serve_rules.ts";
 import { createToken, openTokens, type Tokens } from "../../src/local/tokens.ts";
 import { hasTool } from "../support/command.ts";
@@ -114,6 +114,21 @@ Deno.test("a line of the log is one line, whatever is in it", () => {
   });
   assert.equal(formatLine("json", line, facts).split("\n").length, 1);
   assert.equal(formatLine("text", line, facts), "00:00:00 request path=/a??[2J?b status=200");
+});
+
+Deno.test("what is printed on stderr becomes a line of the log until the service is over", () => {
+  const lines: [string, string, Readonly<Record<string, unknown>> | undefined][] = [];
+  const before = console.error;
+  {
+    using _ = captureErrors((level, message, facts) => lines.push([level, message, facts]));
+    console.error("a", 1);
+    console.error(new Error("outer", { cause: new Error("inner") }));
+  }
+  assert.equal(console.error, before);
+  assert.deepEqual(lines.map(([level, message]) => [level, message]), [["error", "a 1"], ["error", "outer"]]);
+  const { stack, cause } = lines[1]?.[2] ?? {};
+  assert.match(String(stack), /^Error: outer\n.*serve_test/s);
+  assert.match(String(cause), /^Error: inner\n/);
 });
 
 interface Line extends Record<string, unknown> {

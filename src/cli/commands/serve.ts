@@ -6,7 +6,7 @@
 
 import { parseArgs } from "node:util";
 import { serve as serveTasks, type ServeOptions } from "../../local/serve.ts";
-import { type LogFormat, openLog } from "../../local/serve_log.ts";
+import { captureErrors, type LogFormat, openLog } from "../../local/serve_log.ts";
 import { defaultStateDir } from "../../local/tokens.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { parseCount, parseSizeMib } from "../quantities.ts";
@@ -80,6 +80,7 @@ export function parseServeArguments(args: readonly string[]): ServeArguments {
 export async function serve(args: readonly string[]): Promise<number> {
   const { logFormat, ...options } = parseServeArguments(args);
   const log = openLog(logFormat);
+  using _ = captureErrors(log);
   using interruption = untilInterrupted(() => {});
   await serveTasks({
     ...options,
@@ -91,7 +92,7 @@ export async function serve(args: readonly string[]): Promise<number> {
     onListen: ({ url, tokenFile }) => {
       log("info", "listening", { url, tokenFile });
       if (logFormat === "text" && tokenFile !== undefined) {
-        console.error(`  curl -H "Authorization: Bearer $(cat ${tokenFile})" ${url}/v1/tasks`);
+        log("info", `  curl -H "Authorization: Bearer $(cat ${tokenFile})" ${url}/v1/tasks`);
       }
     },
   });
