@@ -35,6 +35,12 @@ export interface TaskListFilter {
 /** An event with its time. */
 export type TimedTaskEvent = ServiceEvent & { readonly at: string };
 
+/** Some of a task's events, each with its position. */
+export interface EventPage {
+  readonly events: readonly (TimedTaskEvent & { readonly seq: number })[];
+  readonly lastSeq: number;
+}
+
 /** Name of a file that a task leaves. */
 export type TaskFileKind =
   | "patch"
@@ -106,6 +112,12 @@ export class ApiClient extends SessionClient {
       }
       await new Promise((resolve) => setTimeout(resolve, 200 * failures));
     }
+  }
+
+  /** Events of a task after a position, waiting up to `waitS` seconds for the first. */
+  async eventPage(id: string, afterSeq: number, waitS: number): Promise<EventPage> {
+    const path = `/v1/tasks/${id}/events?after=${afterSeq}&wait=${waitS}`;
+    return await (await this.request("GET", path)).json() as EventPage;
   }
 
   /** A task as it is now. */

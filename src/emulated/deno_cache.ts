@@ -12,6 +12,7 @@ import { sourceDir } from "../images/paths.ts";
 /** Programs that run in the emulated host. */
 const PROGRAMS = [
   "src/emulated/host_server.ts",
+  "src/cli/main.ts",
   "src/vmm/main.ts",
   "src/machine/vcpu_worker.ts",
   "src/machine/io_worker.ts",
