@@ -169,7 +169,7 @@ async function openNative(
     },
   });
   return {
-    createApp: (access) => createApp({ service, access, metrics }),
+    createApp: (access) => createApp({ service, access, metrics, hasPage: true }),
     [Symbol.asyncDispose]: () => service.close(),
   };
 }
