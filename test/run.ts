@@ -25,6 +25,7 @@ const TEST_TOOLS = [
   { tool: "script", debianPackage: "bsdutils" },
   { tool: "iasl", debianPackage: "acpica-tools" },
   { tool: "ping", debianPackage: "iputils-ping" },
+  { tool: "chromium", debianPackage: "chromium" },
 ] as const;
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
