@@ -4,6 +4,7 @@
  * @module
  */
 
+import { join } from "node:path";
 import { AGENT_ENV } from "../../agent-images/agent_spec.ts";
 import type { GuestCommand, GuestProcess, GuestStream } from "../session/guest_client.ts";
 import {
@@ -14,6 +15,7 @@ import {
   writeFile,
 } from "../session/guest_files.ts";
 import type { KeptFacts } from "../session/kept_sessions.ts";
+import { PortProxy } from "../session/port_proxy.ts";
 import { GATEWAY_URL } from "../session/session.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { HeldSession, NetworkLog } from "../session/session_holder.ts";
@@ -24,6 +26,7 @@ import type { ExecSubmission, SessionView } from "./session_schemas.ts";
 const MAX_ARCHIVE_BYTES = 64 * 1024 ** 3;
 /** Largest single file, in bytes. */
 export const MAX_FILE_BYTES = 1024 ** 3;
+const MAX_PROXIED_PORTS = 32;
 /** Users that commands may run as, with their home folders. */
 const HOMES = { agent: "/home/agent", root: "/root" } as const;
 
@@ -58,6 +61,7 @@ export class LiveSession {
   /** what others made for it, and what is gone before its VM is */
   readonly attached = new AsyncDisposableStack();
   readonly #env: Readonly<Record<string, string>>;
+  readonly #proxies = new Map<number, PortProxy>();
   #isPaused = false;
   /** pausing and going on happen one after the other */
   #lastChange: Promise<unknown> = Promise.resolve();
@@ -118,6 +122,23 @@ export class LiveSession {
   async connect(port: number): Promise<GuestStream> {
     this.#requireRunning();
     return await this.held.session.guest.connect(port);
+  }
+
+  /** The reverse proxy to a port of the guest. */
+  proxy(port: number): PortProxy {
+    this.#requireRunning();
+    const known = this.#proxies.get(port);
+    if (known !== undefined) return known;
+    if (this.#proxies.size >= MAX_PROXIED_PORTS) {
+      throw new SessionError(
+        "limit_reached",
+        `A session has ${MAX_PROXIED_PORTS} ports at once that are asked by HTTP`,
+      );
+    }
+    const socketPath = join(this.held.session.folder, `p${port}.sock`);
+    const proxy = new PortProxy({ port, socketPath, connect: () => this.connect(port) });
+    this.#proxies.set(port, this.attached.use(proxy));
+    return proxy;
   }
 
   /** A file or the content of a folder, as a tar stream. */

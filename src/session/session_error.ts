@@ -25,7 +25,9 @@ export type SessionErrorCode =
   /** the key of a request was used for another one */
   | "idempotency_mismatch"
   /** how long a body is was not said */
-  | "length_required";
+  | "length_required"
+  /** a server in a guest gave no proper answer */
+  | "bad_gateway";
 
 /** A session-level failure. */
 export class SessionError extends Error {

@@ -275,6 +275,122 @@ testSessions(
     }),
 );
 
+/** A server as it may run in a guest: it says what it was asked. */
+function guestServer(): Deno.HttpServer<Deno.NetAddr> {
+  return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
+    const { pathname, search } = new URL(request.url);
+    if (request.headers.has("upgrade")) {
+      const { socket, response } = Deno.upgradeWebSocket(request, { protocol: "echo" });
+      socket.onopen = (): void => socket.send("welcome");
+      socket.onmessage = (event: MessageEvent): void => socket.send(event.data);
+      return response;
+    }
+    if (pathname === "/slow") {
+      const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+      const writer = writable.getWriter();
+      void writer.write(new TextEncoder().encode("first "));
+      setTimeout(() => void writer.write(new TextEncoder().encode("last")).then(() => writer.close()), 500);
+      return new Response(readable);
+    }
+    if (pathname === "/move") return new Response(null, { status: 302, headers: { location: "/there" } });
+    const headers: [string, string][] = [["set-cookie", "a=b"], ["x-own", "1"]];
+    const asked = {
+      method: request.method,
+      target: pathname + search,
+      body: (await request.bytes()).length,
+      headers: Object.fromEntries(request.headers),
+    };
+    return new Response(JSON.stringify(asked), { status: 418, headers });
+  });
+}
+
+testSessions(
+  "a server in the guest is asked by HTTP, and sees nothing of ours",
+  () =>
+    withServer(async ({ start, stranger, baseUrl }) => {
+      const id = await start();
+      await using server = guestServer();
+      const base = `${baseUrl}/v1/sessions/${id}/ports/${server.addr.port}`;
+      const ask = (path: string, init: RequestInit = {}): Promise<Response> => {
+        const headers = { authorization: "Bearer mine", cookie: "c=d", "x-kept": "1", ...init.headers };
+        return fetch(base + path, { redirect: "manual", ...init, headers });
+      };
+      const response = await ask("/a%2Fb/c?d=%20e", { method: "PUT", body: new Uint8Array(300_000) });
+      assert.deepEqual([response.status, response.headers.get("x-own"), response.headers.has("set-cookie")], [
+        418,
+        "1",
+        false,
+      ]);
+      assert.match(response.headers.get("content-security-policy") ?? "", /^sandbox/);
+      const asked = await response.json();
+      assert.deepEqual([asked.method, asked.target, asked.body], ["PUT", "/a%2Fb/c?d=%20e", 300_000]);
+      const { authorization, cookie, host, "x-kept": kept, "content-length": length } = asked.headers;
+      assert.deepEqual([authorization, cookie, host, kept, length], [
+        undefined,
+        undefined,
+        `localhost:${server.addr.port}`,
+        "1",
+        "300000",
+      ]);
+      const streamed = await ask("", {
+        method: "POST",
+        body: new Blob([new Uint8Array(5_000_000)]).stream(),
+      });
+      assert.equal((await streamed.json()).body, 5_000_000);
+      assert.equal((await ask("/move")).headers.get("location"), `${new URL(base).pathname}/there`);
+      const reader = ((await ask("/slow")).body ?? new ReadableStream()).getReader();
+      const before = performance.now();
+      assert.equal(new TextDecoder().decode((await reader.read()).value), "first ");
+      assert.ok(performance.now() - before < 400);
+      assert.equal(new TextDecoder().decode((await reader.read()).value), "last");
+      const theirs = await fetch(base, { headers: { authorization: "Bearer theirs" } });
+      assert.deepEqual([theirs.status, (await stranger.sessions()).length], [404, 0]);
+      const closed = await ask("/../1/x");
+      assert.equal(closed.status, 502);
+      assert.match((await closed.json()).detail, /Port 1 of the session gave no answer: .*refused/i);
+      await Promise.all([closed, theirs].map(({ body }) => body?.cancel().catch(() => {})));
+    }),
+);
+
+testSessions(
+  "a WebSocket to a server in the guest carries messages both ways",
+  () =>
+    withServer(async ({ start, client, baseUrl }) => {
+      const id = await start();
+      await using server = guestServer();
+      const url = `${baseUrl.replace("http", "ws")}/v1/sessions/${id}/ports/${server.addr.port}/ws`;
+      const open = (target: string): WebSocket =>
+        new (WebSocket as unknown as new (url: string, options: object) => WebSocket)(target, {
+          protocols: ["other", "echo"],
+          headers: { authorization: "Bearer mine" },
+        });
+      const socket = open(url);
+      socket.binaryType = "arraybuffer";
+      const seen: (string | number)[] = [];
+      const over = Promise.withResolvers<number>();
+      socket.onclose = ({ code }): void => over.resolve(code);
+      await new Promise<void>((resolve) => {
+        socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>): void => {
+          seen.push(typeof data === "string" ? data : data.byteLength);
+          if (seen.length === 1) {
+            socket.send("text");
+            socket.send(new Uint8Array(200_000));
+          }
+          if (seen.length === 3) resolve();
+        };
+      });
+      assert.deepEqual([seen, socket.protocol], [["welcome", "text", 200_000], "echo"]);
+      await client.removeSession(id);
+      await over.promise;
+      const refused = open(url.replace(/ports\/\d+/, "ports/1"));
+      const failed = await new Promise((resolve) => {
+        refused.onerror = (): void => resolve(true);
+        refused.onopen = (): void => resolve(false);
+      });
+      assert.equal(failed, true);
+    }),
+);
+
 Deno.test("what a dead server ran is gone at the next start; what it had stopped stays until its time is over", async () => {
   const stateDir = await Deno.makeTempDir();
   const inAnHour = new Date(Date.now() + 3_600_000).toISOString();

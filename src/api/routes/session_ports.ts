@@ -4,8 +4,10 @@
  * @module
  */
 
+import type { Context } from "hono";
 import type { GuestStream } from "../../session/guest_client.ts";
 import { addRoute, type ApiRoutes, createRoute, idParams, problems, z } from "../openapi.ts";
+import type { ApiEnv } from "../principal.ts";
 import { servePort } from "../session_sockets.ts";
 import { upgradeSocket } from "../upgrade_socket.ts";
 import type { SessionService } from "../session_service.ts";
@@ -22,6 +24,16 @@ const connectRoute = createRoute({
   responses: { 101: { description: "The WebSocket" }, ...problems(404, 409) },
 });
 
+const proxyRoute = createRoute({
+  method: "get",
+  path: "/{id}/ports/{port}/{path}",
+  summary: "A request to an HTTP server in the guest, by any method, or a WebSocket to it",
+  request: {
+    params: portParams.extend({ path: z.string().openapi({ param: { name: "path", in: "path" } }) }),
+  },
+  responses: { default: { description: "What the server answers" }, ...problems(404, 409, 502) },
+});
+
 /** Adds the routes about ports. */
 export function addPortRoutes(routes: ApiRoutes, sessions: SessionService): void {
   addRoute(routes, connectRoute, (context) => {
@@ -29,4 +41,20 @@ export function addPortRoutes(routes: ApiRoutes, sessions: SessionService): void
     const connect = async (): Promise<GuestStream> => await (await sessions.running(id)).connect(port);
     return upgradeSocket(context.req.raw, (socket) => servePort(socket, connect));
   });
+  routes.openAPIRegistry.registerPath(proxyRoute);
+  const proxy = async (context: Context<ApiEnv>): Promise<Response> => {
+    const { id, port } = portParams.parse(context.req.param());
+    const live = await sessions.running(id);
+    const { pathname, search } = new URL(context.req.url);
+    // As it was sent, with what is encoded in it
+    const [, prefix = "", rest = ""] = /^(.*?\/ports\/[0-9]+)(\/.*)?$/.exec(pathname) ?? [];
+    const path = (rest === "" ? "/" : rest) + search;
+    const { raw } = context.req;
+    const isSocket = raw.headers.get("upgrade")?.toLowerCase() === "websocket";
+    return await (isSocket
+      ? live.proxy(port).upgrade(raw, path)
+      : live.proxy(port).forward(raw, path, prefix));
+  };
+  routes.all("/:id/ports/:port", proxy);
+  routes.all("/:id/ports/:port/*", proxy);
 }
