@@ -38,6 +38,8 @@ export interface ApiRequestInit {
   readonly body?: BodyInit;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
+  /** what to do where the answer says to ask elsewhere (default: follow) */
+  readonly redirect?: "manual";
 }
 
 /** Requests to one server. */
@@ -54,13 +56,20 @@ export class ApiConnection {
 
   /** Makes a request. @throws {ApiError} unless it is answered well */
   protected async request(method: string, path: string, init: ApiRequestInit = {}): Promise<Response> {
-    let response: Response;
+    const response = await this.send(method, path, init);
+    if (!response.ok) throw await toApiError(response);
+    return response;
+  }
+
+  /** Makes a request, whatever is answered. @throws {ApiError} when nothing is */
+  protected async send(method: string, path: string, init: ApiRequestInit): Promise<Response> {
     try {
-      response = await fetch(this.baseUrl + path, {
+      return await fetch(this.baseUrl + path, {
         method,
         headers: { ...init.headers, authorization: `Bearer ${this.token}` },
         body: init.body ?? null,
         signal: init.signal ?? null,
+        ...(init.redirect === undefined ? {} : { redirect: init.redirect }),
       });
     } catch (cause) {
       if (init.signal?.aborted === true) throw cause;
@@ -70,7 +79,5 @@ export class ApiConnection {
         cause,
       });
     }
-    if (!response.ok) throw await toApiError(response);
-    return response;
   }
 }

@@ -84,7 +84,7 @@ export function openExec(options: ExecOptions): ExecChild {
 }
 
 /** A stream that is written to as fast as it is read. */
-function outputStream(): {
+export function outputStream(): {
   readonly stream: ReadableStream<Uint8Array>;
   push(bytes: Uint8Array): Promise<void>;
   close(): void;

@@ -20,6 +20,7 @@ import { GATEWAY_URL } from "../session/session.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { HeldSession, NetworkLog } from "../session/session_holder.ts";
 import { VmAnswerError } from "../session/vmm_process.ts";
+import { type AttachedProcess, Terminals, type TerminalView } from "./terminals.ts";
 import type { ExecSubmission, SessionView } from "./session_schemas.ts";
 
 /** Largest archive that is read from a guest, in bytes. */
@@ -60,6 +61,8 @@ export class LiveSession {
   keptLog: NetworkLog | undefined;
   /** what others made for it, and what is gone before its VM is */
   readonly attached = new AsyncDisposableStack();
+  /** commands on terminals that outlive their connections */
+  readonly terminals: Terminals = this.attached.use(new Terminals());
   readonly #env: Readonly<Record<string, string>>;
   readonly #proxies = new Map<number, PortProxy>();
   #isPaused = false;
@@ -116,6 +119,14 @@ export class LiveSession {
       stdin: request.stdin,
       terminal,
     });
+  }
+
+  /** Starts a command on a terminal that outlives its connection. */
+  async openTerminal(request: ExecRequest, view: TerminalView): Promise<AttachedProcess> {
+    return await this.terminals.open(
+      view,
+      (onStdout) => this.exec(request, { onStdout, onStderr: onStdout }),
+    );
   }
 
   /** Connects to a TCP port of the guest. */

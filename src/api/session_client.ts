@@ -4,9 +4,11 @@
  * @module
  */
 
-import { ApiConnection } from "./connection.ts";
+import { ApiConnection, type ApiRequestInit } from "./connection.ts";
 import { type ExecChild, openExec } from "./exec_client.ts";
+import type { TerminalSize } from "./exec_protocol.ts";
 import { carryPort } from "./port_client.ts";
+import { openTerminal } from "./terminal_client.ts";
 import type {
   ExecSubmissionInput,
   FolderListing,
@@ -18,6 +20,12 @@ import type {
 
 function sessionPath(id: string): string {
   return `/v1/sessions/${encodeURIComponent(id)}`;
+}
+
+/** A request to a server in a guest. */
+export interface PortRequestInit extends ApiRequestInit {
+  /** (default: GET) */
+  readonly method?: string;
 }
 
 /** The sessions of one server. */
@@ -92,9 +100,31 @@ export class SessionClient extends ApiConnection {
     });
   }
 
+  /** Starts a command on a terminal; a connection that breaks is made anew. */
+  terminal(id: string, request: ExecSubmissionInput & { readonly terminal: TerminalSize }): ExecChild {
+    return openTerminal({
+      url: `${this.baseUrl}${sessionPath(id)}/exec`,
+      token: this.token,
+      request: { ...request },
+      where: `session ${id}`,
+    });
+  }
+
   /** Carries a connection to a TCP port of a session's guest, until both sides have ended it. */
   async forward(id: string, port: number, conn: Deno.Conn): Promise<void> {
     await carryPort(`${this.baseUrl}${sessionPath(id)}/connect/${port}`, this.token, conn);
+  }
+
+  /**
+   * Asks an HTTP server in a session's guest, and gives what it answers, or what kept it from that; `path` begins with a
+   * slash. Its redirections are not followed.
+   */
+  async requestPort(id: string, port: number, path: string, init: PortRequestInit = {}): Promise<Response> {
+    const { method = "GET", ...more } = init;
+    return await this.send(method, `${sessionPath(id)}/ports/${port}${path}`, {
+      ...more,
+      redirect: "manual",
+    });
   }
 
   /** A file or the content of a folder of a session's guest, as a tar stream. */

@@ -6,29 +6,46 @@
 
 import type { GuestProcess, GuestStream } from "../session/guest_client.ts";
 import { closeQuietly, sendFromConnection, writeToConnection } from "./carry_connection.ts";
-import { CHANNEL, type ExecControl, type ExecResult } from "./exec_protocol.ts";
+import { CHANNEL, type ExecControl, type ExecResult, type TerminalAttached } from "./exec_protocol.ts";
 import { FlowSocket } from "./flow_socket.ts";
 import type { ExecOutput } from "./live_session.ts";
 import { terminalSizeSchema } from "./session_schemas.ts";
+import type { AttachedProcess, TerminalView } from "./terminals.ts";
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Serves one command; `start` is given the client's first message. A socket that closes kills the command. */
+/** What a command is connected with. */
+export type ExecSink = ExecOutput & TerminalView;
+
+/** A command that is served. */
+type Served = GuestProcess & Partial<Pick<AttachedProcess, "kill">>;
+
+/**
+ * Serves one command. `start` is given the client's first message, or is called at once if the client comes back to a
+ * command. A socket that closes closes the command, which for a terminal means that nobody looks at it.
+ */
 export function serveExec(
   socket: WebSocket,
-  start: (request: unknown, output: ExecOutput) => Promise<GuestProcess>,
+  start: (request: unknown, sink: ExecSink) => Promise<Served>,
+  options: { readonly isBack: boolean } = { isBack: false },
 ): void {
-  let process: Promise<GuestProcess> | undefined;
+  let process: Promise<Served> | undefined;
+  const begin = (message: unknown): void => {
+    process = start(message, {
+      onStdout: (chunk) => flow.send(CHANNEL.stdout, chunk),
+      onStderr: (chunk) => flow.send(CHANNEL.stderr, chunk),
+      onAttached: (id, offset) =>
+        void flow.message({ type: "terminal", id, offset } satisfies TerminalAttached),
+      onDisplaced: () => flow.close(),
+    });
+    void reportEnd(flow, process);
+  };
   const flow = new FlowSocket(socket, {
     onMessage: (message) => {
-      if (process !== undefined) return void control(process, message).catch(() => {/* it has ended */});
-      process = start(message, {
-        onStdout: (chunk) => flow.send(CHANNEL.stdout, chunk),
-        onStderr: (chunk) => flow.send(CHANNEL.stderr, chunk),
-      });
-      void reportEnd(flow, process);
+      if (process === undefined) return begin(message);
+      void control(process, message).catch(() => {/* it has ended */});
     },
     onData: async (_channel, bytes) => {
       try {
@@ -40,13 +57,15 @@ export function serveExec(
     },
     onClose: () => void process?.then((started) => started.close()).catch(() => {/* it never ran */}),
   });
+  if (options.isBack) begin(undefined);
 }
 
-async function control(process: Promise<GuestProcess>, message: unknown): Promise<void> {
+async function control(process: Promise<Served>, message: unknown): Promise<void> {
   const request = message as ExecControl;
   const started = await process;
   if (request.type === "resize") await started.resize(terminalSizeSchema.parse(request));
   else if (request.type === "signal") await started.signal(Number(request.number));
+  else if (request.type === "kill") (started.kill ?? started.close)();
 }
 
 async function reportEnd(flow: FlowSocket, process: Promise<GuestProcess>): Promise<void> {

@@ -6,7 +6,7 @@
  */
 
 import { fromPortHeaders, toPortHeaders } from "../network/port_headers.ts";
-import { closeQuietly, splice } from "../network/splice.ts";
+import { closeQuietly, splice, writeAll } from "../network/splice.ts";
 import type { GuestStream } from "./guest_client.ts";
 import { SessionError } from "./session_error.ts";
 import { joinSockets } from "./socket_pair.ts";
@@ -18,6 +18,9 @@ const IDLE_LIMIT_MS = 60 * 60_000;
 const HEAD_LIMIT_MS = 5 * 60_000;
 /** Longest body that is sent with its length; a longer one, and one that does not say it, goes in chunks. */
 const MAX_WHOLE_BYTES = 1024 * 1024;
+const MAX_FIRST_LINE_BYTES = 64 * 1024;
+/** What Deno's client believes to ask. */
+const ORIGIN = "http://localhost";
 
 /** Options of {@linkcode PortProxy}. */
 export interface PortProxyOptions {
@@ -62,7 +65,7 @@ export class PortProxy implements Disposable {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), HEAD_LIMIT_MS);
     try {
-      const response = await fetch(`http://localhost${path}`, {
+      const response = await fetch(ORIGIN + path, {
         method: request.method,
         headers: toPortHeaders(request.headers, port),
         body: await bodyOf(request),
@@ -134,8 +137,9 @@ export class PortProxy implements Disposable {
       const guest = await this.#options.connect();
       this.#lastFailure = "";
       this.#open.add(guest.conn);
-      await conn.write(guest.first);
-      await splice(conn, guest.conn, { first: [], maxBytes: Infinity, idleTimeoutMs: IDLE_LIMIT_MS });
+      await writeAll(conn, guest.first);
+      const start = await readStart(conn);
+      await splice(conn, guest.conn, { first: [start], maxBytes: Infinity, idleTimeoutMs: IDLE_LIMIT_MS });
       this.#open.delete(guest.conn);
     } catch (error) {
       this.#lastFailure = error instanceof Error ? error.message : String(error);
@@ -144,6 +148,25 @@ export class PortProxy implements Disposable {
       this.#open.delete(conn);
     }
   }
+}
+
+/**
+ * The first bytes of a request, for the server itself: Deno's client takes what is behind its socket for a proxy, and
+ * names the host before each path.
+ */
+async function readStart(conn: Deno.Conn): Promise<Uint8Array> {
+  let bytes = new Uint8Array();
+  const chunk = new Uint8Array(MAX_FIRST_LINE_BYTES);
+  for (let lineEnd = -1; lineEnd === -1; lineEnd = bytes.indexOf(0x0a)) {
+    const count = bytes.length < MAX_FIRST_LINE_BYTES ? await conn.read(chunk) : null;
+    if (count === null) break;
+    bytes = new Uint8Array([...bytes, ...chunk.subarray(0, count)]);
+  }
+  const target = bytes.indexOf(0x20) + 1;
+  const isAbsolute =
+    new TextDecoder("latin1").decode(bytes.subarray(target, target + ORIGIN.length)) === ORIGIN;
+  if (!isAbsolute) return bytes;
+  return new Uint8Array([...bytes.subarray(0, target), ...bytes.subarray(target + ORIGIN.length)]);
 }
 
 /** A short body as bytes: not all servers take one that does not say its length. */

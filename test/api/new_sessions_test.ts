@@ -275,6 +275,21 @@ testSessions(
     }),
 );
 
+/** A server that answers with the request as it came. */
+function plainServer(): AsyncDisposable & { readonly port: number } {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  void (async (): Promise<void> => {
+    for await (const conn of listener) {
+      const bytes = new Uint8Array(65536);
+      const length = await conn.read(bytes) ?? 0;
+      await conn.write(new TextEncoder().encode(`HTTP/1.0 200 OK\r\nContent-Length: ${length}\r\n\r\n`));
+      await conn.write(bytes.subarray(0, length));
+      conn.close();
+    }
+  })().catch(() => {});
+  return { port: listener.addr.port, [Symbol.asyncDispose]: () => Promise.resolve(listener.close()) };
+}
+
 /** A server as it may run in a guest: it says what it was asked. */
 function guestServer(): Deno.HttpServer<Deno.NetAddr> {
   return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
@@ -345,6 +360,11 @@ testSessions(
       assert.equal(new TextDecoder().decode((await reader.read()).value), "last");
       const theirs = await fetch(base, { headers: { authorization: "Bearer theirs" } });
       assert.deepEqual([theirs.status, (await stranger.sessions()).length], [404, 0]);
+      await using plain = plainServer();
+      const raw = await fetch(`${base.replace(/\d+$/, String(plain.port))}/p?q`, {
+        headers: { authorization: "Bearer mine" },
+      });
+      assert.match(await raw.text(), /^GET \/p\?q HTTP\/1\.1\r\n/);
       const closed = await ask("/../1/x");
       assert.equal(closed.status, 502);
       assert.match((await closed.json()).detail, /Port 1 of the session gave no answer: .*refused/i);

@@ -37,6 +37,11 @@ import { addPortRoutes } from "./session_ports.ts";
 /** Largest body in JSON, in bytes: what a command reads is the most of it. */
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
 
+/** In place of a terminal's id: there is none yet. */
+const NEW_TERMINAL = "new";
+/** How soon the loss of a terminal's connection is noticed, in seconds. */
+const TERMINAL_IDLE_SECONDS = 30;
+
 const ONE = { params: idParams };
 const asView = (description: string): ReturnType<typeof jsonAnswer> =>
   jsonAnswer(description, sessionViewSchema);
@@ -123,7 +128,17 @@ const execRoute = createRoute({
   method: "get",
   path: "/{id}/exec",
   summary: "A command's streams, or a terminal, over a WebSocket",
-  request: { ...ONE },
+  request: {
+    ...ONE,
+    query: z.object({
+      terminal: z.string().max(40).optional().openapi({
+        description: "Terminal to come back to, or `new`: the command will be started with `detachable`",
+      }),
+      after: z.coerce.number().int().min(0).default(0).openapi({
+        description: "Bytes of its output that were seen",
+      }),
+    }),
+  },
   responses: {
     101: { description: "The WebSocket: its first message says what to run" },
     ...problems(404, 409),
@@ -181,12 +196,17 @@ export function sessionRoutes(sessions: SessionService): ApiRoutes {
   });
   addRoute(routes, execRoute, (context) => {
     const id = idOf(context);
+    const { terminal, after } = context.req.valid("query");
+    const isBack = terminal !== undefined && terminal !== NEW_TERMINAL;
     // That it does not run is said over the WebSocket: clients see nothing of a refused upgrade
-    return upgradeSocket(context.req.raw, (socket) =>
-      serveExec(socket, async (request, output) => {
+    const serve = (socket: WebSocket): void =>
+      serveExec(socket, async (message, sink) => {
         const live = await sessions.running(id);
-        return await live.exec(execSchema.parse(request), output);
-      }));
+        if (isBack) return live.terminals.attach(terminal, sink, after);
+        const request = execSchema.parse(message);
+        return await (request.detachable ? live.openTerminal(request, sink) : live.exec(request, sink));
+      }, { isBack });
+    return upgradeSocket(context.req.raw, serve, terminal === undefined ? 0 : TERMINAL_IDLE_SECONDS);
   });
   addFileRoutes(routes, sessions);
   addPortRoutes(routes, sessions);

@@ -99,7 +99,9 @@ async function enter(
   const request = { argv, user: parseUser(values.user), cwd: values.cwd, env: parseEnv(values.env ?? []) };
   await using host = await requireSessionHost();
   await host.client.session(id);
-  if (values.tty) return await attachTerminal(host.client.exec(id, { ...request, terminal: terminalSize() }));
+  if (values.tty) {
+    return await attachTerminal(host.client.terminal(id, { ...request, terminal: terminalSize() }));
+  }
   const child = host.client.exec(id, { ...request, stdin: true });
   using _ = untilInterrupted(() => child.signal(2));
   return await attachStreams(child, { stdin: true });
