@@ -19,6 +19,7 @@ import { PortProxy } from "../session/port_proxy.ts";
 import { GATEWAY_URL } from "../session/session.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { HeldSession, NetworkLog } from "../session/session_holder.ts";
+import { spoolBody } from "../session/spooled_body.ts";
 import { VmAnswerError } from "../session/vmm_process.ts";
 import { type AttachedProcess, Terminals, type TerminalView } from "./terminals.ts";
 import type { ExecSubmission, SessionView } from "./session_schemas.ts";
@@ -36,6 +37,15 @@ export type ExecOutput = Pick<GuestCommand, "onStdout" | "onStderr">;
 
 /** What a command needs to be run. */
 export type ExecRequest = Omit<ExecSubmission, "detachable">;
+
+/** A file to write. */
+export interface NewFile {
+  /** (undefined: it ends where its content does) */
+  readonly sizeBytes: number | undefined;
+  /** permission bits */
+  readonly mode: number;
+  readonly content: AsyncIterable<Uint8Array>;
+}
 
 /** The facts of a session as its view has them. */
 export function toView(
@@ -177,9 +187,13 @@ export class LiveSession {
   }
 
   /** Writes a file, which belongs to the agent then. */
-  async writeFile(path: string, file: Parameters<typeof writeFile>[2]): Promise<void> {
+  async writeFile(path: string, file: NewFile): Promise<void> {
     this.#requireRunning();
-    await writeFile(this.held.session.guest, path, file);
+    const { guest, folder } = this.held.session;
+    const { sizeBytes, mode, content } = file;
+    if (sizeBytes !== undefined) return await writeFile(guest, path, { sizeBytes, mode, content });
+    await using spooled = await spoolBody(folder, content, MAX_FILE_BYTES);
+    await writeFile(guest, path, { sizeBytes: spooled.sizeBytes, mode, content: spooled.content });
   }
 
   /** Stops the guest where it is, or lets it go on; nothing where it is so already. */

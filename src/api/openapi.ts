@@ -51,7 +51,6 @@ const MEANINGS: Readonly<Record<number, string>> = {
   403: "The token does not allow this",
   404: "There is no such thing, or it belongs to another token",
   409: "The state that it is in does not allow this",
-  411: "The body's length is not said",
   413: "Something is too large",
   415: "The body is of another type",
   416: "There is no such range",

@@ -9,11 +9,14 @@ import { HOP_HEADERS } from "./hop_headers.ts";
 
 /** What is ours, or says who asks; what the client that is used here says by itself. */
 const NOT_FOR_GUESTS =
-  /^(authorization|cookie|host|referer|content-length|expect|accept-encoding|forwarded|via|x-real-ip|x-forwarded-.*|sec-websocket-.*)$/;
+  /^(authorization|cookie|host|referer|content-length|expect|accept-encoding|forwarded|via|x-real-ip|x-forwarded-.*|x-paddock-.*|sec-websocket-.*)$/;
 
 /** What would act on our origin, or in its name. */
 const NOT_FROM_GUESTS =
   /^(set-cookie2?|www-authenticate|strict-transport-security|public-key-pins.*|clear-site-data|service-worker-allowed|alt-svc|nel|report-to|reporting-endpoints|refresh|link|content-security-policy.*|cross-origin-.*|access-control-.*|origin-agent-cluster|permissions-policy|content-length|content-encoding|location)$/;
+
+/** Subprotocols of our own. */
+const OWN_PROTOCOL = /^paddock(\.|$)/;
 
 /** A page of a guest's may run, but as nobody: without our origin, its storage, or the window around it. */
 const SANDBOX =
@@ -35,6 +38,12 @@ function passed(from: Headers, refused: RegExp): Headers {
 /** A server's own address, as it knows it. */
 function originOf(port: number): string {
   return `http://localhost:${port}`;
+}
+
+/** Subprotocols that a client asks a guest's server for: ours, which may carry a token, are not among them. */
+export function toPortProtocols(fromClient: Headers): string[] {
+  const asked = (fromClient.get("sec-websocket-protocol") ?? "").split(",").map((name) => name.trim());
+  return asked.filter((name) => name !== "" && !OWN_PROTOCOL.test(name));
 }
 
 /** Headers of a request as a guest's server at `port` gets them. */

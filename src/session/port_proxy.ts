@@ -5,7 +5,7 @@
  * @module
  */
 
-import { fromPortHeaders, toPortHeaders } from "../network/port_headers.ts";
+import { fromPortHeaders, toPortHeaders, toPortProtocols } from "../network/port_headers.ts";
 import { closeQuietly, splice, writeAll } from "../network/splice.ts";
 import type { GuestStream } from "./guest_client.ts";
 import { SessionError } from "./session_error.ts";
@@ -84,11 +84,13 @@ export class PortProxy implements Disposable {
     }
   }
 
-  /** Carries a WebSocket to the server; `path` as for a request. */
-  async upgrade(request: Request, path: string): Promise<Response> {
+  /**
+   * Carries a WebSocket to the server; `path` as for a request. `ownProtocol` is answered where the server chose none:
+   * browsers want one of those that they offer.
+   */
+  async upgrade(request: Request, path: string, ownProtocol: string | undefined): Promise<Response> {
     const { port } = this.#options;
-    const asked = request.headers.get("sec-websocket-protocol") ?? "";
-    const protocols = asked.split(",").map((name) => name.trim()).filter((name) => name !== "");
+    const protocols = toPortProtocols(request.headers);
     const headers = toPortHeaders(request.headers, port);
     const inner = new ClientSocket(`ws://localhost${path}`, {
       client: this.#client,
@@ -96,8 +98,9 @@ export class PortProxy implements Disposable {
       protocols,
     });
     return await joinSockets(inner, () => {
-      const { protocol } = inner;
-      return Deno.upgradeWebSocket(request, { idleTimeout: 0, ...(protocol === "" ? {} : { protocol }) });
+      const protocol = inner.protocol || ownProtocol;
+      const options = protocol === undefined ? {} : { protocol };
+      return Deno.upgradeWebSocket(request, { idleTimeout: 0, ...options });
     }).catch((cause) => {
       throw this.#failure(cause);
     });

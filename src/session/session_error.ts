@@ -24,8 +24,6 @@ export type SessionErrorCode =
   | "too_large"
   /** the key of a request was used for another one */
   | "idempotency_mismatch"
-  /** how long a body is was not said */
-  | "length_required"
   /** a server in a guest gave no proper answer */
   | "bad_gateway";
 

@@ -234,7 +234,7 @@ testSessions(
 testSessions(
   "single files are written and read, folders are listed",
   () =>
-    withServer(async ({ client, start, guestFolder, baseUrl }) => {
+    withServer(async ({ client, start, guestFolder, baseUrl, stateDir }) => {
       const id = await start();
       const bytes = crypto.getRandomValues(new Uint8Array(65536));
       const path = `${guestFolder}/deep/er/ä b\n.bin`;
@@ -266,12 +266,17 @@ testSessions(
       );
       assert.match(response.headers.get("content-security-policy") ?? "", /^sandbox/);
       await response.body?.cancel();
-      const streamed = await fetch(`${baseUrl}/v1/sessions/${id}/files/content?path=/tmp/x`, {
-        method: "PUT",
-        headers: { authorization: "Bearer mine", "content-type": "application/octet-stream" },
-        body: new Blob(["x"]).stream(),
-      });
-      assert.deepEqual([streamed.status, (await streamed.json()).code], [411, "length_required"]);
+      const streamed = await fetch(
+        `${baseUrl}/v1/sessions/${id}/files/content?path=${guestFolder}/streamed`,
+        {
+          method: "PUT",
+          headers: { authorization: "Bearer mine", "content-type": "application/octet-stream" },
+          body: new Blob(["x".repeat(100_000)]).stream(),
+        },
+      );
+      assert.equal(streamed.status, 204);
+      assert.equal(await Deno.readTextFile(`${guestFolder}/streamed`), "x".repeat(100_000));
+      assert.deepEqual(Array.from(Deno.readDirSync(`${stateDir}/sessions/${id}`), ({ name }) => name), []);
     }),
 );
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { fromPortHeaders, toPortHeaders } from "../../src/network/port_headers.ts";
+import { fromPortHeaders, toPortHeaders, toPortProtocols } from "../../src/network/port_headers.ts";
 
 Deno.test("a guest's server learns nothing of who asks", () => {
   const headers = toPortHeaders(
@@ -13,6 +13,7 @@ Deno.test("a guest's server learns nothing of who asks", () => {
       "x-hop": "1",
       te: "trailers",
       "x-forwarded-for": "10.1.2.3",
+      "x-paddock-principal": "{}",
       "x-own": "kept",
     }),
     3000,
@@ -23,6 +24,14 @@ Deno.test("a guest's server learns nothing of who asks", () => {
     ["origin", "http://localhost:3000"],
     ["x-own", "kept"],
   ]);
+});
+
+Deno.test("a guest's server is offered no subprotocol of ours, and no token in one", () => {
+  const offered = new Headers({
+    "sec-websocket-protocol": "paddock, paddock.bearer.secret, vite-hmr,,other",
+  });
+  assert.deepEqual(toPortProtocols(offered), ["vite-hmr", "other"]);
+  assert.deepEqual(toPortProtocols(new Headers()), []);
 });
 
 Deno.test("a guest's answer has no rights at our origin", () => {

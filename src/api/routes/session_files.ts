@@ -6,6 +6,7 @@
 
 import type { Context } from "hono";
 import { SessionError } from "../../session/session_error.ts";
+import { tooLarge } from "../../session/spooled_body.ts";
 import { MAX_FILE_BYTES } from "../live_session.ts";
 import {
   addRoute,
@@ -79,7 +80,7 @@ const putFileRoute = createRoute({
     }),
     body: bytesBody(BYTES),
   },
-  responses: { 204: { description: "It is written" }, ...problems(404, 409, 411, 413) },
+  responses: { 204: { description: "It is written" }, ...problems(404, 409, 413) },
 });
 
 /** What a guest sends, as a body. What it refuses it refuses at once: that is an error, and no stream that breaks off. */
@@ -102,17 +103,13 @@ function bodyOf(context: Context): ReadableStream<Uint8Array> {
   return context.req.raw.body ?? new Blob([]).stream();
 }
 
-function bodyLength(context: Context): number {
+/** How long a body says that it is (undefined: it does not say). */
+function bodyLength(context: Context): number | undefined {
   const text = context.req.header("content-length");
-  if (text === undefined || !/^[0-9]{1,15}$/.test(text)) {
-    throw new SessionError(
-      "length_required",
-      "A Content-Length is needed: send the file as it is, or an archive",
-    );
-  }
-  const sizeBytes = Number(text);
-  if (sizeBytes <= MAX_FILE_BYTES) return sizeBytes;
-  throw new SessionError("too_large", `A file may be ${MAX_FILE_BYTES} bytes long: send an archive`);
+  if (text === undefined || context.req.header("transfer-encoding") !== undefined) return undefined;
+  if (!/^[0-9]{1,15}$/.test(text)) throw new SessionError("config", "Content-Length is malformed");
+  if (Number(text) > MAX_FILE_BYTES) throw tooLarge(MAX_FILE_BYTES);
+  return Number(text);
 }
 
 /** Adds the routes about files. */
@@ -142,8 +139,11 @@ export function addFileRoutes(routes: ApiRoutes, sessions: SessionService): void
   addRoute(routes, putFileRoute, async (context) => {
     const live = await liveOf(context);
     const { path, mode } = context.req.valid("query");
-    const sizeBytes = bodyLength(context);
-    await live.writeFile(path, { sizeBytes, mode: Number.parseInt(mode, 8), content: bodyOf(context) });
+    await live.writeFile(path, {
+      sizeBytes: bodyLength(context),
+      mode: Number.parseInt(mode, 8),
+      content: bodyOf(context),
+    });
     return context.body(null, 204);
   });
 }

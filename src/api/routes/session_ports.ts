@@ -6,6 +6,7 @@
 
 import type { Context } from "hono";
 import type { GuestStream } from "../../session/guest_client.ts";
+import { chosenProtocol } from "../access.ts";
 import { addRoute, type ApiRoutes, createRoute, idParams, problems, z } from "../openapi.ts";
 import type { ApiEnv } from "../principal.ts";
 import { servePort } from "../session_sockets.ts";
@@ -52,7 +53,7 @@ export function addPortRoutes(routes: ApiRoutes, sessions: SessionService): void
     const { raw } = context.req;
     const isSocket = raw.headers.get("upgrade")?.toLowerCase() === "websocket";
     return await (isSocket
-      ? live.proxy(port).upgrade(raw, path)
+      ? live.proxy(port).upgrade(raw, path, chosenProtocol(raw))
       : live.proxy(port).forward(raw, path, prefix));
   };
   routes.all("/:id/ports/:port", proxy);
