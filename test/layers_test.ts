@@ -34,7 +34,9 @@ const ALLOWED: Record<string, string[]> = {
   ],
   "src/api": ["src/session", "src/store", "agent-images"],
   "src/emulated": ["src/images", "src/api", "src/local"],
+  "src/mcp": ["src/api/client.ts"],
   "src/local": [
+    "src/mcp",
     "src/api",
     "src/session",
     "src/images",

@@ -145,6 +145,17 @@ export class ApiClient extends SessionClient {
     return await (await this.request("GET", `/v1/tasks/${id}/result`)).json() as TaskResult;
   }
 
+  /** The first `maxBytes` of one of a task's files, as text; undefined when the task has none of this kind. */
+  async readTaskFile(id: string, kind: TaskFileKind, maxBytes: number): Promise<string | undefined> {
+    const response = await this.send("GET", `/v1/tasks/${id}/${kind}`, {
+      headers: { range: `bytes=0-${maxBytes - 1}` },
+    });
+    if (response.ok) return await response.text();
+    await response.body?.cancel();
+    // Of a file without a byte there is no range
+    return response.status === 416 ? "" : undefined;
+  }
+
   /** Writes one of a task's files to `path`; false when the task has none of this kind. */
   async download(id: string, kind: TaskFileKind | "bundle", path: string): Promise<boolean> {
     let response: Response;

@@ -42,15 +42,25 @@ export interface ApiRequestInit {
   readonly redirect?: "manual";
 }
 
+/** Options of {@linkcode ApiConnection}. */
+export interface ConnectionOptions {
+  /** the server's, without a trailing slash */
+  readonly baseUrl: string;
+  readonly token: string;
+  /** what makes requests (default: the network) */
+  readonly fetch?: (url: string, init: RequestInit) => Promise<Response>;
+}
+
 /** Requests to one server. */
 export class ApiConnection {
   /** the server's, without a trailing slash */
   protected readonly baseUrl: string;
   protected readonly token: string;
+  readonly #fetch: NonNullable<ConnectionOptions["fetch"]>;
 
-  /** `baseUrl`: the server's, without a trailing slash */
-  constructor(options: { readonly baseUrl: string; readonly token: string }) {
+  constructor(options: ConnectionOptions) {
     this.baseUrl = options.baseUrl;
+    this.#fetch = options.fetch ?? fetch;
     this.token = options.token;
   }
 
@@ -64,7 +74,7 @@ export class ApiConnection {
   /** Makes a request, whatever is answered. @throws {ApiError} when nothing is */
   protected async send(method: string, path: string, init: ApiRequestInit): Promise<Response> {
     try {
-      return await fetch(this.baseUrl + path, {
+      return await this.#fetch(this.baseUrl + path, {
         method,
         headers: { ...init.headers, authorization: `Bearer ${this.token}` },
         body: init.body ?? null,

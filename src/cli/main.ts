@@ -28,6 +28,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   stop: async () => (await import("./commands/sessions.ts")).stop,
   rm: async () => (await import("./commands/sessions.ts")).rm,
   publish: async () => (await import("./commands/sessions.ts")).publish,
+  mcp: async () => (await import("./commands/mcp.ts")).mcp,
   task: async () => (await import("./commands/task.ts")).task,
   serve: async () => (await import("./commands/serve.ts")).serve,
   token: async () => (await import("./commands/token.ts")).token,

@@ -17,6 +17,7 @@ import { fetchRepo } from "./fetch_repo.ts";
 import { chooseHost } from "./host_choice.ts";
 import { bypassProxies } from "./local_host.ts";
 import { LocalError } from "./local_error.ts";
+import { withMcp } from "./mcp_app.ts";
 import { openServerCredentials } from "./server_credentials.ts";
 import { openPublicServer, type PublicServer } from "./public_server.ts";
 import { createForward, limitHost } from "./serve_forward.ts";
@@ -119,7 +120,7 @@ async function listen(
       tls,
       tokens: store,
       onRequest: (entry) => log(entry.status >= 500 ? "error" : "info", "request", { ...entry }),
-      createApp: backend.createApp,
+      createApp: (access) => withMcp(backend.createApp(access), access),
     });
   } catch (cause) {
     await backend[Symbol.asyncDispose]();

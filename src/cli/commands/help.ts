@@ -85,6 +85,10 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --state DIR              folder of its tasks and tokens (default PADDOCK_STATE)
       --log-format text|json   one line a request on stderr (default: text on a terminal)
     The keys of models' APIs in its environment, and logins, are used by tasks that bring none and name no model URL.
+
+  sandbox mcp                          a server of the Model Context Protocol on stdin and stdout, for other agents; its
+                                       tools run tasks and sessions of the service
+
   sandbox token create NAME            make a token for the service; it is printed this once
       --scope SCOPE            tasks:read, tasks:write, sessions:read, sessions:write, metrics:read, admin (several times;
                                default: the first four). admin sees what all tokens own, others only what they own
