@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import puppeteer, { type Browser, type Page } from "puppeteer-core";
-import { createApp } from "../../src/api/app.ts";
-import { ServiceMetrics } from "../../src/api/metrics.ts";
-import { originGuard } from "../../src/api/origin_guard.ts";
 import type { TaskRunner } from "../../src/api/task_service.ts";
 import type { RecordedEvent } from "../../agent-images/agent_event.ts";
-import { endedAs, TEST_TOKEN, withService } from "../support/task_service.ts";
+import { initUnavailable } from "../support/guest_init.ts";
+import { withNativeGuest } from "../support/native_guest.ts";
+import { type TestServiceOptions, withService } from "../support/service.ts";
+import { fakeMaker } from "../support/session_maker.ts";
+import { endedAs } from "../support/task_service.ts";
 
 const BROWSER = "/usr/bin/chromium";
 /** Screenshots go there, to be looked at. */
@@ -59,9 +60,10 @@ function scriptedRunner(end: Promise<unknown>): TaskRunner {
 interface Setup {
   readonly page: Page;
   readonly url: string;
+  readonly token: string;
   readonly endTasks: () => void;
-  readonly problems: string[];
-  readonly submit: (prompt: string) => Promise<string>;
+  /** makes something and gives its id */
+  readonly post: (path: string, body: unknown) => Promise<string>;
 }
 
 async function openBrowser(): Promise<Browser> {
@@ -71,26 +73,24 @@ async function openBrowser(): Promise<Browser> {
   });
 }
 
-async function withPage(use: (setup: Setup) => Promise<void>): Promise<void> {
+async function withPage(
+  use: (setup: Setup) => Promise<void>,
+  sessions: Pick<TestServiceOptions, "makeSession" | "prepare"> = {},
+): Promise<void> {
   const end = Promise.withResolvers<void>();
-  await withService({ runner: scriptedRunner(end.promise) }, async ({ service, submit }) => {
-    const metrics = new ServiceMetrics(service);
-    let answer: (request: Request) => Response | Promise<Response> = () =>
-      new Response(null, { status: 503 });
-    await using server = Deno.serve(
-      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-      (request) => answer(request),
-    );
-    const guard = originGuard({ isLoopback: true, port: server.addr.port, names: [] });
-    const app = createApp({ service, token: TEST_TOKEN, metrics, hasPage: true });
-    // The page's own policy must hold, too
-    answer = async (request) => {
-      const open = createApp({ service, metrics, hasPage: true, access: guard });
-      const isOpen = !new URL(request.url).pathname.startsWith("/v1/") && !request.url.endsWith("/metrics");
-      return isOpen ? await open.fetch(request) : await app.fetch(request);
-    };
+  const options = { ...sessions, runner: scriptedRunner(end.promise), hasPage: true };
+  await withService(options, async ({ server, token, ask }) => {
     const browser = await openBrowser();
+    const text = token({ scopes: ["admin"] });
     const problems: string[] = [];
+    const post = async (path: string, body: unknown): Promise<string> => {
+      const init = {
+        method: "POST",
+        body: JSON.stringify(body),
+        headers: { "content-type": "application/json" },
+      };
+      return (await (await ask(text, path, init)).json() as { id: string }).id;
+    };
     try {
       const page = await browser.newPage();
       await page.setViewport({ width: 1280, height: 900 });
@@ -99,13 +99,7 @@ async function withPage(use: (setup: Setup) => Promise<void>): Promise<void> {
         // What the server refuses the page shows
         if (message.type() === "error" && !/status of 4/.test(message.text())) problems.push(message.text());
       });
-      await use({
-        page,
-        url: `http://127.0.0.1:${server.addr.port}/`,
-        endTasks: end.resolve,
-        problems,
-        submit: async (prompt) => (await submit({ prompt })).id,
-      });
+      await use({ page, url: `${server.url}/`, token: text, endTasks: end.resolve, post });
       assert.deepEqual(problems, []);
     } finally {
       end.resolve();
@@ -118,10 +112,10 @@ async function shoot(page: Page, name: string): Promise<void> {
   if (SHOTS !== undefined) await page.screenshot({ path: `${SHOTS}/${name}.png` });
 }
 
-async function signIn({ page, url }: Setup): Promise<void> {
+async function signIn({ page, url, token }: Setup): Promise<void> {
   await page.goto(url);
   await page.waitForSelector("#token");
-  await page.keyboard.type(TEST_TOKEN);
+  await page.keyboard.type(token);
   await page.keyboard.press("Enter");
   await page.waitForSelector("#tasks");
 }
@@ -132,9 +126,11 @@ async function waitForText(page: Page, text: string): Promise<void> {
   }, text);
 }
 
+// The library keeps timers of its own
+const UNCHECKED = { sanitizeOps: false, sanitizeResources: false } as const;
+
 function browserTest(name: string, use: (setup: Setup) => Promise<void>): void {
-  // The library keeps timers of its own
-  Deno.test({ name, sanitizeOps: false, sanitizeResources: false, fn: () => withPage(use) });
+  Deno.test({ name, ...UNCHECKED, fn: () => withPage(use) });
 }
 
 browserTest("a wrong token is refused, the right one shows the tasks", async (setup) => {
@@ -188,9 +184,9 @@ browserTest(
 );
 
 browserTest("a task is cancelled from its page", async (setup) => {
-  const { page, url, submit } = setup;
+  const { page, url, post } = setup;
   await signIn(setup);
-  const id = await submit("wait");
+  const id = await post("/v1/tasks", { agent: "shell", prompt: "wait" });
   await page.goto(`${url}#/tasks/${id}`);
   await page.waitForSelector("main header button");
   assert.equal(await page.$eval("main header button", (button) => button.textContent), "Cancel");
@@ -206,4 +202,35 @@ browserTest("the reference shows every operation", async ({ page, url }) => {
   await waitForText(page, "POST /v1/tasks");
   await waitForText(page, "GET /v1/sessions/{id}/console");
   await shoot(page, "docs");
+});
+
+const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
+Deno.test({
+  name: `a terminal leads into a session${ignore ? " (skipped: needs musl-gcc and root)" : ""}`,
+  ignore,
+  ...UNCHECKED,
+  fn: () =>
+    withNativeGuest(async (guest) => {
+      const { make, prepare } = fakeMaker(guest);
+      await withPage(async (setup) => {
+        const { page, url, post } = setup;
+        await signIn(setup);
+        const id = await post("/v1/sessions", { agent: "shell" });
+        await page.goto(`${url}#/sessions`);
+        // This guest has no other user
+        const link = `a[href="#/sessions/${id}/root"]`;
+        await page.waitForSelector(link);
+        await page.focus(link);
+        await page.keyboard.press("Enter");
+        await page.waitForSelector(".xterm-rows");
+        await waitForText(page, "Connected.");
+        await page.keyboard.type("echo six times seven is $((6 * 7)); stty size");
+        await page.keyboard.press("Enter");
+        await waitForText(page, "six times seven is 42");
+        await shoot(page, "terminal");
+        await page.keyboard.type("exit 3");
+        await page.keyboard.press("Enter");
+        await waitForText(page, "The shell ended with 3.");
+      }, { makeSession: make, prepare });
+    }),
 });

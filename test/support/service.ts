@@ -5,6 +5,7 @@
  */
 
 import { createApp } from "../../src/api/app.ts";
+import { ServiceMetrics } from "../../src/api/metrics.ts";
 import {
   openTaskService,
   type TaskRunner,
@@ -37,8 +38,8 @@ export interface TestService {
 
 /** How a test's service differs. */
 export type TestServiceOptions =
-  & Pick<TaskServiceOptions, "credentialsFor">
-  & { readonly runner: TaskRunner }
+  & Pick<TaskServiceOptions, "credentialsFor" | "makeSession" | "prepare">
+  & { readonly runner: TaskRunner; readonly hasPage?: boolean }
   & Partial<Pick<PublicServerOptions, "names" | "isBehindProxy" | "limits" | "bodyLimits" | "tls">>;
 
 const EVERYTHING = ["tasks:read", "tasks:write", "sessions:read", "sessions:write"];
@@ -71,13 +72,11 @@ export async function withService(
   options: TestServiceOptions,
   use: (setup: TestService) => Promise<void>,
 ): Promise<void> {
-  const { runner, names = [], isBehindProxy = false, limits = {}, bodyLimits, tls, credentialsFor } = options;
+  const { names = [], isBehindProxy = false, limits = {}, bodyLimits, tls, hasPage = false } = options;
   const stateDir = await Deno.makeTempDir();
-  const service = await openTaskService({
-    stateDir,
-    runner,
-    ...(credentialsFor === undefined ? {} : { credentialsFor }),
-  });
+  const { limits: _limits, ...serviceOptions } = options;
+  const service = await openTaskService({ ...serviceOptions, stateDir });
+  const page = hasPage ? { hasPage, metrics: new ServiceMetrics(service) } : {};
   using opened = openTokens(stateDir);
   const tokens = opened.store;
   const log: RequestEntry[] = [];
@@ -91,7 +90,7 @@ export async function withService(
     limits,
     ...(bodyLimits === undefined ? {} : { bodyLimits }),
     onRequest: (entry) => log.push(entry),
-    createApp: (access) => createApp({ service, access }),
+    createApp: (access) => createApp({ service, access, ...page }),
   });
   const token = (change: Partial<NewToken> = {}): string =>
     tokens.create({

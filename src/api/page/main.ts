@@ -142,7 +142,7 @@ function route(): void {
   shown = new AbortController();
   const { signal } = shown;
   const main = byId("main");
-  const [, kind = "", id = ""] = location.hash.split("/");
+  const [, kind = "", id = "", user = ""] = location.hash.split("/");
   for (const link of document.querySelectorAll("nav a")) {
     const isHere = link.getAttribute("href") === `#/${kind}`;
     if (isHere) link.setAttribute("aria-current", "page");
@@ -153,7 +153,7 @@ function route(): void {
   const showing = kind === "tasks" && id !== ""
     ? showTask(id, main, signal)
     : kind === "sessions" && id !== ""
-    ? showTerminal(id, main, signal)
+    ? showTerminal({ id, user: user === "root" ? "root" : "agent" }, main, signal)
     : kind === "sessions"
     ? showSessions(main)
     : showList(main, signal);

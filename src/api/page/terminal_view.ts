@@ -37,6 +37,7 @@ export async function showSessions(into: Element): Promise<void> {
           "li",
           {},
           h("a", { href: `#/sessions/${id}` }, h("b", {}, agent), ` ${id}`),
+          h("a", { class: "quiet", href: `#/sessions/${id}/root` }, "as root"),
           h("span", { class: `badge ${state}` }, state),
           ` ${memoryMib} MiB`,
         )
@@ -59,7 +60,11 @@ function fitting(element: HTMLElement): { cols: number; rows: number } {
 }
 
 /** Opens a shell in a session until the signal. */
-export async function showTerminal(id: string, into: Element, signal: AbortSignal): Promise<void> {
+export async function showTerminal(
+  { id, user }: { readonly id: string; readonly user: "agent" | "root" },
+  into: Element,
+  signal: AbortSignal,
+): Promise<void> {
   const box = h("div", { class: "terminal", id: "terminal" });
   const status = h("p", { role: "status" }, "Connecting…");
   fill(into, h("h2", {}, `Session ${id}`), status, box);
@@ -87,7 +92,12 @@ export async function showTerminal(id: string, into: Element, signal: AbortSigna
       if (status.textContent === "Connected.") status.textContent = "The connection is gone.";
     },
   });
-  void flow.message({ argv: ["/bin/bash", "-l"], terminal: size });
+  void flow.message({
+    argv: ["/bin/bash", "-l"],
+    user,
+    cwd: user === "root" ? "/" : "/workspace",
+    terminal: size,
+  });
   status.textContent = "Connected.";
   terminal.onData((text) => void flow.send(STDIN, new TextEncoder().encode(text)));
   const resize = (): void => {
