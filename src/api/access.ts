@@ -100,7 +100,7 @@ export function tokenAccess(options: TokenAccessOptions): MiddlewareHandler<ApiE
     const token = text === undefined ? "missing" : tokens.check(text);
     if (typeof token === "string") {
       // A valid token is never refused for what others at its address do
-      const waitS = limiter.take(`address ${remoteAddress(context)}`, FAILURES_PER_MINUTE);
+      const waitS = limiter.take(`address ${sourceOf(remoteAddress(context))}`, FAILURES_PER_MINUTE);
       return waitS === 0 ? unauthorized(token) : tooMany(waitS, "Too many requests without a valid token");
     }
     const principal = toPrincipal(token);
@@ -114,9 +114,22 @@ export function tokenAccess(options: TokenAccessOptions): MiddlewareHandler<ApiE
         "www-authenticate": `Bearer realm="paddock", error="insufficient_scope", scope="${needed.join(" ")}"`,
       });
     }
-    tokens.noteUse(token);
+    noteUse(tokens, token);
     return await next();
   };
+}
+
+function noteUse(tokens: TokenAccessOptions["tokens"], token: TokenRow): void {
+  try {
+    tokens.noteUse(token);
+  } catch {
+    // A disk that is full keeps nobody from reading what is there
+  }
+}
+
+/** Whoever has one address of IPv6 has a whole network of them. */
+function sourceOf(address: string): string {
+  return address.includes(":") ? address.split(":").slice(0, 4).join(":") : address;
 }
 
 async function digest(text: string): Promise<Uint8Array> {

@@ -273,6 +273,23 @@ testService(
   },
 );
 
+testService("behind a proxy, addresses are those that the proxy saw itself", async ({ ask, token, log }) => {
+  const headers = { "x-forwarded-for": "127.0.0.1, 198.51.100.1, 2001:db8::7" };
+  assert.equal(await statusOf(ask(token(), "/v1/tasks", { headers })), 200);
+  assert.equal(log.at(-1)?.address, "2001:db8::7");
+  const tries = Array.from({ length: 70 }, async (_, i) => {
+    const from = { "x-forwarded-for": `192.0.2.${i}, 2001:db8:1:2:${i}::1` };
+    return await statusOf(ask("x", "/v1/tasks", { headers: from }));
+  });
+  // All of one network, whatever they say of where they come from
+  assert.equal((await Promise.all(tries)).filter((status) => status === 429).length, 10);
+}, { isBehindProxy: true });
+
+testService("without a proxy, nobody says where a request comes from", async ({ ask, log }) => {
+  await statusOf(ask("x", "/v1/tasks", { headers: { "x-forwarded-for": "198.51.100.1" } }));
+  assert.equal(log.at(-1)?.address, "127.0.0.1");
+});
+
 testService("a name that somebody made lead to this machine is not this server's", async (setup) => {
   const token = setup.token();
   const { port } = setup.server;
