@@ -12,6 +12,7 @@ import {
   type TaskService,
   type TaskServiceOptions,
 } from "../../src/api/task_service.ts";
+import type { QueueLimits } from "../../src/api/task_queue.ts";
 import type { RequestEntry } from "../../src/api/request_log.ts";
 import {
   openPublicServer,
@@ -39,7 +40,12 @@ export interface TestService {
 /** How a test's service differs. */
 export type TestServiceOptions =
   & Pick<TaskServiceOptions, "credentialsFor" | "makeSession" | "prepare">
-  & { readonly runner: TaskRunner; readonly hasPage?: boolean }
+  & {
+    readonly runner: TaskRunner;
+    readonly hasPage?: boolean;
+    /** how much runs at once (`limits` are those on connections) */
+    readonly queueLimits?: QueueLimits;
+  }
   & Partial<Pick<PublicServerOptions, "names" | "isBehindProxy" | "limits" | "bodyLimits" | "tls">>;
 
 const EVERYTHING = ["tasks:read", "tasks:write", "sessions:read", "sessions:write"];
@@ -74,8 +80,12 @@ export async function withService(
 ): Promise<void> {
   const { names = [], isBehindProxy = false, limits = {}, bodyLimits, tls, hasPage = false } = options;
   const stateDir = await Deno.makeTempDir();
-  const { limits: _limits, ...serviceOptions } = options;
-  const service = await openTaskService({ ...serviceOptions, stateDir });
+  const { limits: _limits, queueLimits, ...serviceOptions } = options;
+  const service = await openTaskService({
+    ...serviceOptions,
+    ...(queueLimits === undefined ? {} : { limits: queueLimits }),
+    stateDir,
+  });
   const page = hasPage ? { hasPage, metrics: new ServiceMetrics(service) } : {};
   using opened = openTokens(stateDir);
   const tokens = opened.store;
