@@ -223,7 +223,7 @@ export class TaskQueue {
       if (!goesOn) return this.#end(id, ended);
       live.run = undefined;
       this.#store.change(...this.#anew(row, STATE_OF[ended.outcome], ended.cause));
-      live.wake();
+      this.#tell(id, { type: "state", state: "queued" });
     });
     this.dispatch();
   }

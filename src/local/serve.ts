@@ -10,6 +10,7 @@ import { createApp } from "../api/app.ts";
 import { ServiceMetrics } from "../api/metrics.ts";
 import type { ApiEnv } from "../api/principal.ts";
 import { openTaskService } from "../api/task_service.ts";
+import { TaskTraces } from "../api/traces.ts";
 import { startEmulatedHost } from "../emulated/host.ts";
 import { requireTools } from "../images/host_tools.ts";
 import type { OnProgress } from "../images/progress.ts";
@@ -164,6 +165,7 @@ async function openNative(
     throw folderError(stateDir, error);
   });
   const metrics = new ServiceMetrics(service);
+  service.queue.listen(new TaskTraces(service.store));
   service.queue.listen({
     onEvent(taskId, event): void {
       if (event.type === "state") log("info", "task", { taskId, state: event.state, cause: event.cause });

@@ -18,6 +18,9 @@ const PORT = 18_080;
 const URL_TEXT = `http://127.0.0.1:${PORT}`;
 const TOKEN_COUNT = 3;
 const START_LIMIT_MS = 120_000;
+/** Most events of all tasks between two kills: one task has about twelve. */
+const MAX_EVENTS_BETWEEN = 30;
+const MAX_DELAY_MS = 1500;
 
 const [taskCount = 12, killCount = 3, seed = 1] = Deno.args.map(Number);
 const random = new Random(seed);
@@ -103,6 +106,7 @@ async function follow({ client, id }: Submitted): Promise<readonly ServiceEvent[
   const events: ServiceEvent[] = [];
   for (let after = 0;;) {
     const page = await untilAnswered(() => client.eventPage(id, after, 20));
+    eventsSeen += page.events.length;
     for (const { seq, ...event } of page.events) {
       if (seq !== after + 1) faults.push(`${id}: event ${seq} after ${after}`);
       after = seq;
@@ -127,11 +131,19 @@ async function killSomeVm(): Promise<void> {
   if (pid !== undefined) await output(["sh", "-c", `kill -9 ${pid} 2>/dev/null || true`]);
 }
 
-/** Kills, spread over the time that the tasks take, until there is nothing to kill any more. */
-async function killAll(first: Deno.ChildProcess, isOver: () => boolean): Promise<Deno.ChildProcess> {
+/** Waits for a number of events, whatever time they take on this machine, and then a little more. */
+async function someProgress(): Promise<void> {
+  const wanted = eventsSeen + 1 + random.below(MAX_EVENTS_BETWEEN);
+  while (eventsSeen < wanted && !isOver) await pause(20);
+  await pause(random.below(MAX_DELAY_MS));
+}
+
+/** Kills, spread over what the tasks do, until there is nothing to kill any more. */
+async function killAll(first: Deno.ChildProcess): Promise<Deno.ChildProcess> {
   let server = first;
-  for (let number = 1; number <= killCount && !isOver(); number++) {
-    await pause(500 + random.below(8000));
+  for (let number = 1; number <= killCount; number++) {
+    await someProgress();
+    if (isOver) break;
     const isServer = random.below(3) !== 0;
     if (isServer) server = await killServer(server);
     else await killSomeVm();
@@ -178,14 +190,15 @@ async function leftovers(): Promise<string> {
 }
 
 let kills = 0;
+let eventsSeen = 0;
+let isOver = false;
 let server = await startServer();
 say("server is up");
 const clients = await Promise.all(Array.from({ length: TOKEN_COUNT }, async (_, number) => {
   const made = await output(sandboxCommand("token", "create", `load-${number}`, "--json"));
   return new ApiClient({ baseUrl: URL_TEXT, token: (JSON.parse(made) as { token: string }).token });
 }));
-let isOver = false;
-const killing = killAll(server, () => isOver);
+const killing = killAll(server);
 const all = await submitAll(clients);
 say(`${all.length} tasks submitted`);
 let ended = 0;
