@@ -26,6 +26,7 @@ const TEST_TOOLS = [
   { tool: "iasl", debianPackage: "acpica-tools" },
   { tool: "ping", debianPackage: "iputils-ping" },
   { tool: "chromium", debianPackage: "chromium" },
+  { tool: "curl", debianPackage: "curl" },
 ] as const;
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));

@@ -57,6 +57,8 @@ export interface TaskServiceOptions {
   readonly fetchRepo?: FetchRepo | undefined;
 }
 
+const NEVER = new AbortController().signal;
+
 function toView(row: TaskRow): TaskView {
   const { id, state, cause, attempt, labels, priority, createdAt, startedAt, endedAt } = row;
   return {
@@ -218,13 +220,14 @@ export class TaskService {
   }
 
   /** Events of a task after a position, waiting up to `waitMs` for the first. */
-  async events(id: string, afterSeq: number, waitMs: number, signal: AbortSignal): Promise<EventRow[]> {
+  async events(id: string, afterSeq: number, waitMs: number): Promise<EventRow[]> {
     this.#row(id);
     const live = this.queue.live(id);
     using _ = live?.follow();
     const rows = this.store.events.after(id, afterSeq, EVENT_PAGE_SIZE);
     if (rows.length > 0 || live === undefined || waitMs === 0) return rows;
-    await live.wait(waitMs, signal);
+    // It is not for long: that nobody waits any more need not be known
+    await live.wait(waitMs, NEVER);
     return this.#isClosed ? [] : this.store.events.after(id, afterSeq, EVENT_PAGE_SIZE);
   }
 

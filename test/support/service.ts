@@ -39,7 +39,7 @@ export interface TestService {
 
 /** How a test's service differs. */
 export type TestServiceOptions =
-  & Pick<TaskServiceOptions, "credentialsFor" | "makeSession" | "prepare">
+  & Pick<TaskServiceOptions, "credentialsFor" | "fetchRepo" | "makeSession" | "prepare">
   & {
     readonly runner: TaskRunner;
     readonly hasPage?: boolean;

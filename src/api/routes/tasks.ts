@@ -121,7 +121,7 @@ export function taskRoutes(service: TaskService): ApiRoutes {
     const { after, wait } = context.req.valid("query");
     const afterSeq = Number(after ?? context.req.valid("header")["last-event-id"] ?? 0);
     if (wait === undefined) return eventStream((signal) => service.follow(id, afterSeq, signal));
-    return eventPage(await service.events(id, afterSeq, wait * 1000, context.req.raw.signal), afterSeq);
+    return eventPage(await service.events(id, afterSeq, wait * 1000), afterSeq);
   });
   addRoute(routes, TASK_ROUTES.result, (context) => {
     const { result } = service.view(context.req.valid("param").id);
