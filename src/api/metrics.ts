@@ -7,7 +7,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { TASK_STATES } from "../store/task_state.ts";
 import type { ServiceEvent } from "./schemas.ts";
-import type { QueueListener } from "./task_queue.ts";
+import type { QueueListener } from "./queue_options.ts";
 import type { TaskService } from "./task_service.ts";
 
 const SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200];

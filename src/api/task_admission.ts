@@ -16,7 +16,8 @@ import type { TaskStore } from "../store/task_store.ts";
 import { packInlineFiles } from "./inline_files.ts";
 import { LOCAL_PRINCIPAL, type Principal } from "./principal.ts";
 import { type Submission, toStoredRequest } from "./schemas.ts";
-import { eventBody, type QueueLimits, type TaskQueue } from "./task_queue.ts";
+import { eventBody, type QueueLimits } from "./queue_options.ts";
+import type { TaskQueue } from "./task_queue.ts";
 import type { UploadFolder } from "./upload_folder.ts";
 
 /** Tasks that wait at once. */

@@ -10,63 +10,12 @@ import { findAgent } from "../session/agents.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { ModelCredentials } from "../session/model_access.ts";
 import { isAlive, ownId } from "../session/owner.ts";
-import type { runTask, RunTaskOptions } from "../session/run_task.ts";
-import { lostResult, type TaskOutcome, type TaskRequest, type TaskResult } from "../session/task.ts";
+import { lostResult, type TaskResult } from "../session/task.ts";
 import type { TaskState } from "../store/task_state.ts";
 import type { StateChange, TaskRow, TaskStore } from "../store/task_store.ts";
 import { LiveTask } from "./live_task.ts";
-import type { RepoSource, ServiceEvent, StoredRequest } from "./schemas.ts";
-import type { SessionService } from "./session_service.ts";
-import type { UploadFolder } from "./upload_folder.ts";
-
-/** How a task may be run: replaced in tests. */
-export type TaskRunner = typeof runTask;
-
-/** Makes the archive `targetPath` of a workspace from a repository, and gives what its task may reach. */
-export type FetchRepo = (
-  source: RepoSource & Pick<TaskRequest, "network">,
-  targetPath: string,
-  signal: AbortSignal,
-) => Promise<TaskRequest["network"]>;
-
-/** Hears of what happens to tasks. */
-export interface QueueListener {
-  onEvent(id: string, event: ServiceEvent): void;
-}
-
-/** How much runs at once. */
-export interface QueueLimits {
-  /** VMs, those of kept sessions among them */
-  readonly maxVms: number;
-  /** RAM of these VMs together, in `MiB` */
-  readonly maxMemoryMib: number;
-}
-
-/** What a queue is made from. */
-export interface TaskQueueOptions {
-  readonly stateDir: string;
-  readonly store: TaskStore;
-  readonly uploads: UploadFolder;
-  readonly sessions: SessionService;
-  readonly runner: TaskRunner;
-  readonly prepare: RunTaskOptions["prepare"];
-  readonly limits: QueueLimits;
-  /** credentials of tasks that have none of their own */
-  readonly credentialsFor: (request: Pick<TaskRequest, "agent" | "modelUrl">) => ModelCredentials;
-  readonly fetchRepo: FetchRepo | undefined;
-  /** a task is over */
-  readonly onOver: (id: string) => void;
-}
-
-const STATE_OF: Readonly<Record<TaskOutcome, TaskState>> = {
-  done: "succeeded",
-  agent_failed: "failed",
-  host_failed: "failed",
-  timeout: "timed_out",
-  budget_exceeded: "budget_exceeded",
-  cancelled: "cancelled",
-  interrupted: "interrupted",
-};
+import { eventBody, type QueueListener, STATE_OF, type TaskQueueOptions } from "./queue_options.ts";
+import type { ServiceEvent, StoredRequest } from "./schemas.ts";
 
 /** Pause before what could not be stored is tried again, in `ms`. */
 const STORE_RETRY_MS = 1000;
@@ -74,11 +23,6 @@ const STORE_RETRY_MS = 1000;
 const LOOK_MS = 1000;
 const SERVER_ENDED = "Server ended while the task ran";
 const KEY_IS_GONE = "Server ended before the task's turn, and with it the task's own key: submit it again";
-
-/** An event as the store has it. */
-export function eventBody(event: ServiceEvent): string {
-  return JSON.stringify(event);
-}
 
 /** The tasks that a server runs. */
 export class TaskQueue {
@@ -229,17 +173,12 @@ export class TaskQueue {
   }
 
   async #runOnce(row: TaskRow, live: LiveTask): Promise<TaskResult> {
-    const { stateDir, uploads, sessions, prepare, runner, fetchRepo } = this.#options;
+    const { stateDir, uploads, folders, sessions, prepare, runner, fetchRepo } = this.#options;
     const { id } = row;
     const { repo, ...request } = JSON.parse(row.request) as StoredRequest;
     const spec = findAgent(request.agent);
     if (spec === undefined) return lostResult(`There is no agent "${request.agent}" any more`);
-    const folder = join(stateDir, "tasks", id);
-    // An earlier try may have left something
-    await Deno.remove(folder, { recursive: true }).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
-    await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+    const folder = await folders.renew(id);
     if (live.signal.aborted) return lostResult("Task was cancelled", "cancelled");
     const clone = join(folder, "repo.tar");
     const network = repo === undefined

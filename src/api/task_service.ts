@@ -7,27 +7,32 @@
 
 import { join } from "node:path";
 import type { CredentialHeader } from "../../agent-images/agent_login.ts";
-import type { SessionMaker } from "../session/boot_session.ts";
 import { ModelCredentials } from "../session/model_access.ts";
 import { isAlive, ownId, releaseOwn, sweepOwners } from "../session/owner.ts";
 import { sweepStale } from "../session/record.ts";
 import { postOutside } from "../session/notify.ts";
-import { runTask, type RunTaskOptions } from "../session/run_task.ts";
+import { runTask } from "../session/run_task.ts";
 import { SessionError } from "../session/session_error.ts";
-import type { TaskRequest, TaskResult } from "../session/task.ts";
+import type { TaskRequest } from "../session/task.ts";
 import { makeTaskBundle } from "../session/task_bundle.ts";
 import { TASK_FILES } from "../session/task_files.ts";
 import { isOver } from "../store/task_state.ts";
 import { type EventRow, type TaskFilter, type TaskRow, TaskStore } from "../store/task_store.ts";
 import { LOCAL_PRINCIPAL, type Principal, seesOwner } from "./principal.ts";
-import type { StoredRequest, Submission, TaskView } from "./schemas.ts";
+import type { Submission, TaskView } from "./schemas.ts";
 import { SessionService } from "./session_service.ts";
-import { type FetchRepo, type QueueLimits, TaskQueue, type TaskRunner } from "./task_queue.ts";
+import type { QueueLimits } from "./queue_options.ts";
+import { TaskQueue } from "./task_queue.ts";
+import type { TaskServiceOptions } from "./service_options.ts";
+import { TaskFolders } from "./task_folders.ts";
+import { toView } from "./task_view.ts";
+import { webhookKey } from "./webhook_key.ts";
 import { type SubmitOptions, TaskAdmission } from "./task_admission.ts";
 import { UploadFolder } from "./upload_folder.ts";
-import { webhookSecret, WebhookSender, type WebhookSenderOptions } from "./webhook_sender.ts";
+import { webhookSecret, WebhookSender } from "./webhook_sender.ts";
 
-export type { TaskRunner } from "./task_queue.ts";
+export type { TaskRunner } from "./queue_options.ts";
+export type { TaskServiceOptions } from "./service_options.ts";
 
 /** What runs at once where nobody says otherwise: each task is a VM, and the host has only so much memory. */
 const DEFAULT_LIMITS: QueueLimits = { maxVms: 8, maxMemoryMib: Infinity };
@@ -37,44 +42,7 @@ const KEEP_ALIVE_MS = 5000;
 /** How long an attached task that is over waits to be asked for, in `ms`: whoever followed it fetches its files. */
 const ATTACHED_RETENTION_MS = 20_000;
 
-/** Options of {@linkcode openTaskService}. */
-export interface TaskServiceOptions {
-  readonly stateDir: string;
-  /** what runs a task (default: a VM) */
-  readonly runner?: TaskRunner;
-  /** what makes the image (default: the one for the agent, built where it is missing) */
-  readonly prepare?: RunTaskOptions["prepare"];
-  /** what makes sessions that are no task's (default: VMs) */
-  readonly makeSession?: SessionMaker;
-  readonly limits?: QueueLimits;
-  /** goes on with the tasks of servers that are gone, and leaves its own to the next one (default: each is cancelled) */
-  readonly isDurable?: boolean;
-  /** what tasks without credentials of their own use (default: nothing) */
-  readonly credentialsFor?: (agent: string) => ModelCredentials;
-  /** how a durable server calls webhooks (default: at public addresses, for a day) */
-  readonly webhooks?: Partial<Pick<WebhookSenderOptions, "post" | "pausesMs">>;
-  /** makes a workspace's archive from a repository (default: such tasks are refused) */
-  readonly fetchRepo?: FetchRepo | undefined;
-}
-
 const NEVER = new AbortController().signal;
-
-function toView(row: TaskRow): TaskView {
-  const { id, state, cause, attempt, labels, priority, createdAt, startedAt, endedAt } = row;
-  return {
-    id,
-    state,
-    cause,
-    attempt,
-    labels,
-    priority,
-    request: JSON.parse(row.request) as StoredRequest,
-    result: row.result === null ? null : JSON.parse(row.result) as TaskResult,
-    createdAt,
-    startedAt,
-    endedAt,
-  };
-}
 
 /** The tasks of one server. */
 export class TaskService {
@@ -87,6 +55,7 @@ export class TaskService {
   readonly #options: TaskServiceOptions;
   readonly #stateDir: string;
   readonly #uploads: UploadFolder;
+  readonly #folders: TaskFolders;
   readonly #admission: TaskAdmission;
   readonly #retention = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #webhookKey: Uint8Array | undefined;
@@ -101,6 +70,7 @@ export class TaskService {
     // They are for the provider that the server means: a task could name anybody
     const credentialsFor = ({ agent, modelUrl }: Pick<TaskRequest, "agent" | "modelUrl">): ModelCredentials =>
       (modelUrl === undefined ? options.credentialsFor?.(agent) : undefined) ?? new ModelCredentials([]);
+    this.#folders = new TaskFolders(options.stateDir);
     this.#uploads = new UploadFolder(options.stateDir, options.store.uploads);
     this.sessions = new SessionService({
       ...options,
@@ -111,6 +81,7 @@ export class TaskService {
       stateDir: options.stateDir,
       store: options.store,
       uploads: this.#uploads,
+      folders: this.#folders,
       sessions: this.sessions,
       runner: options.runner ?? runTask,
       prepare: options.prepare,
@@ -157,7 +128,7 @@ export class TaskService {
       const row = this.store.task(taskId);
       return row !== undefined && !isOver(row.state);
     });
-    await this.#sweepFolders();
+    await this.#folders.sweep((id) => this.store.task(id) !== undefined);
     sweepOwners(this.#stateDir);
   }
 
@@ -236,7 +207,7 @@ export class TaskService {
     const { state } = this.#row(id);
     this.#retain(id);
     if (!isOver(state)) throw new SessionError("conflict", "Task is not over yet");
-    return join(this.#stateDir, "tasks", id);
+    return this.#folders.path(id);
   }
 
   /** Path of one of a task's files. */
@@ -321,34 +292,10 @@ export class TaskService {
   async #forget(id: string): Promise<void> {
     clearTimeout(this.#retention.get(id));
     this.#retention.delete(id);
-    await Deno.remove(join(this.#stateDir, "tasks", id), { recursive: true }).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await this.#folders.remove(id);
     await this.#uploads.release(id);
     this.store.removeTask(id);
   }
-
-  async #sweepFolders(): Promise<void> {
-    for (const entry of Array.from(Deno.readDirSync(join(this.#stateDir, "tasks")))) {
-      if (this.store.task(entry.name) === undefined) {
-        await Deno.remove(join(this.#stateDir, "tasks", entry.name), { recursive: true });
-      }
-    }
-  }
-}
-
-/** The secret that a state folder's webhooks are signed with; made once. */
-async function webhookKey(stateDir: string): Promise<Uint8Array> {
-  const path = join(stateDir, "webhook.key");
-  const draft = `${path}.${ownId(stateDir)}`;
-  try {
-    return await Deno.readFile(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  await Deno.writeFile(draft, crypto.getRandomValues(new Uint8Array(32)), { mode: 0o600 });
-  await Deno.rename(draft, path);
-  return await Deno.readFile(path);
 }
 
 /** Opens the tasks of a state folder, after removing what dead servers left in it. */

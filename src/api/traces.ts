@@ -8,7 +8,7 @@
 import { context, type Span, SpanStatusCode, trace } from "@opentelemetry/api";
 import type { TaskStore } from "../store/task_store.ts";
 import type { ServiceEvent } from "./schemas.ts";
-import type { QueueListener } from "./task_queue.ts";
+import type { QueueListener } from "./queue_options.ts";
 
 /** Makes spans of what happens to tasks. */
 export class TaskTraces implements QueueListener {

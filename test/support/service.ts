@@ -12,7 +12,7 @@ import {
   type TaskService,
   type TaskServiceOptions,
 } from "../../src/api/task_service.ts";
-import type { QueueLimits } from "../../src/api/task_queue.ts";
+import type { QueueLimits } from "../../src/api/queue_options.ts";
 import type { RequestEntry } from "../../src/api/request_log.ts";
 import {
   openPublicServer,
