@@ -67,6 +67,8 @@ async function follow(client: ApiClient, id: string, context: CallContext): Prom
   using progress = new Progress(context);
   const cancel = (): void =>
     void client.cancel(id).catch(() => {/* it is over, or nobody is there to tell */});
+  // It may have been cancelled before the task was there
+  if (context.signal.aborted) cancel();
   context.signal.addEventListener("abort", cancel, { once: true });
   try {
     for await (const event of client.events(id, context.signal)) {

@@ -36,7 +36,6 @@ const GUEST_CID = 3;
 const MAX_SOCKET_PATH_BYTES = 107;
 const GUEST_POWER_OFF_GRACE_MS = 10_000;
 const BOOT_TIMER_SLACK_MS = 5000;
-/** For a guest that goes on to be told the time. */
 const RESUME_LIMIT_MS = 30_000;
 
 /** What a session is made from. */

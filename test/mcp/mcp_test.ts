@@ -213,13 +213,17 @@ testServer("a call that is cancelled cancels its task", async ({ baseUrl, client
   const options = { signal: abort.signal, onprogress: () => {} };
   const called = call(client, "run_task", { agent: "codex", prompt: "wait" }, options);
   const rejected = assert.rejects(called);
-  let [task] = (await api.tasks()).tasks;
-  while (task?.state !== "running") [task] = (await api.tasks()).tasks;
+  const reaches = async (state: string): Promise<void> => {
+    const deadline = performance.now() + 30_000;
+    while ((await api.tasks()).tasks[0]?.state !== state) {
+      assert.ok(performance.now() < deadline, `the task is not ${state}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  };
+  await reaches("running");
   abort.abort();
   await rejected;
-  while ((await api.task(task.id)).state !== "cancelled") {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await reaches("cancelled");
   await client.close();
 });
 
