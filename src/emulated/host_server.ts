@@ -5,6 +5,7 @@
  * @module
  */
 import { createApp } from "../api/app.ts";
+import { ServiceMetrics } from "../api/metrics.ts";
 import { openTaskService } from "../api/task_service.ts";
 import { stateDir } from "../images/paths.ts";
 import type { HostInfo } from "./exec_protocol.ts";
@@ -20,7 +21,7 @@ const stamp = await Deno.readTextFile(`${Deno.env.get("PADDOCK_EXCHANGE") ?? "/e
 const USUAL_LIMITS = { maxVms: 8, maxMemoryMib: Infinity };
 const limits = { ...USUAL_LIMITS };
 const service = await openTaskService({ stateDir: stateDir(), limits });
-const app = createApp({ service, token });
+const app = createApp({ service, token, metrics: new ServiceMetrics(service) });
 const startedMs = performance.now();
 
 Deno.serve(

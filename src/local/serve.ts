@@ -21,7 +21,7 @@ import { LocalError } from "./local_error.ts";
 import { withMcp } from "./mcp_app.ts";
 import { openServerCredentials } from "./server_credentials.ts";
 import { openPublicServer, type PublicServer } from "./public_server.ts";
-import { createForward, limitHost } from "./serve_forward.ts";
+import { createForward, describeHost, limitHost } from "./serve_forward.ts";
 import type { ServeLog } from "./serve_log.ts";
 import {
   folderError,
@@ -186,8 +186,9 @@ async function openEmulated(
   const submissions = { onProgress, credentialsFor: await openServerCredentials({ onNotice, signal }) };
   const host = await startEmulatedHost({ onProgress, signal });
   await limitHost(host, limits);
+  const description = await describeHost(host);
   return {
-    createApp: (access) => createForward({ ...host, submissions }, access),
+    createApp: (access) => createForward({ ...host, submissions, description }, access),
     // Its tasks belong to the host, which goes on with them
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

@@ -10,9 +10,11 @@ import { requestId } from "hono/request-id";
 import { formatPrincipal, PRINCIPAL_HEADER } from "../api/access.ts";
 import { errorResponse, problemResponse } from "../api/errors.ts";
 import { openSocketWith } from "../api/flow_socket.ts";
+import type { ApiDescription } from "../api/page/docs.tsx";
 import type { ApiEnv, Principal } from "../api/principal.ts";
 import { LocalError } from "./local_error.ts";
 import { completeSubmission, isSubmission, type SubmissionOptions } from "./serve_submission.ts";
+import { pageRoutes } from "../api/routes/page.ts";
 import { upgradeSocket } from "../api/upgrade_socket.ts";
 
 /** Where the server inside is. */
@@ -20,6 +22,16 @@ export interface ForwardTarget {
   readonly url: string;
   readonly token: string;
   readonly submissions: SubmissionOptions;
+  /** its API, for the page about it */
+  readonly description: ApiDescription;
+}
+
+/** How the host's server describes its API. */
+export async function describeHost(
+  { url, token }: Pick<ForwardTarget, "url" | "token">,
+): Promise<ApiDescription> {
+  const answer = await fetch(`${url}/openapi.json`, { headers: { authorization: `Bearer ${token}` } });
+  return await answer.json() as ApiDescription;
 }
 
 /** Tells the host how much may run in it at once. */
@@ -145,6 +157,8 @@ export function createForward(target: ForwardTarget, access: MiddlewareHandler<A
   const app = new Hono<ApiEnv>();
   app.use(requestId());
   app.use(access);
+  // Its files need not come from an emulated machine
+  app.route("/", pageRoutes(() => target.description));
   app.all("*", async (context) => {
     const isUpgrade = context.req.header("upgrade")?.toLowerCase() === "websocket";
     return isUpgrade ? await forwardSocket(context, target) : await forwardRequest(context, target);

@@ -68,6 +68,9 @@ Deno.test("a task and a session go through the service from end to end, with the
     const other = await fetch(`${url}/v1/tasks/${id}`, { headers: { authorization: `Bearer ${token}x` } });
     assert.equal(other.status, 401);
     await other.body?.cancel();
+    assert.match(await (await fetch(url)).text(), /<html/);
+    const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${token}` } });
+    assert.match(await metrics.text(), /^paddock_tasks\{state="succeeded"\} [1-9]/m);
     await client.remove(id);
   });
   assert.match(log, /"method":"POST","path":"\/v1\/tasks","status":202/);

@@ -4,7 +4,7 @@ import { PRINCIPAL_HEADER } from "../../src/api/access.ts";
 import { openTaskService, type TaskRunner } from "../../src/api/task_service.ts";
 import { upgradeSocket } from "../../src/api/upgrade_socket.ts";
 import { openPublicServer, type PublicServer } from "../../src/local/public_server.ts";
-import { createForward } from "../../src/local/serve_forward.ts";
+import { createForward, describeHost } from "../../src/local/serve_forward.ts";
 import { openTokens, type Tokens } from "../../src/local/tokens.ts";
 import { ModelCredentials } from "../../src/session/model_access.ts";
 import { lostResult } from "../../src/session/task.ts";
@@ -43,6 +43,7 @@ async function withForward(use: (setup: Setup) => Promise<void>): Promise<void> 
   const innerUrl = `http://127.0.0.1:${inner.addr.port}`;
   using tokens: Tokens = openTokens(folder);
   const submissions = { credentialsFor: () => new ModelCredentials([]), onProgress: () => {} };
+  const description = await describeHost({ url: innerUrl, token: HOST_TOKEN });
   const outer = openPublicServer({
     hostname: "127.0.0.1",
     port: 0,
@@ -50,7 +51,8 @@ async function withForward(use: (setup: Setup) => Promise<void>): Promise<void> 
     isBehindProxy: false,
     tokens: tokens.store,
     onRequest: () => {},
-    createApp: (access) => createForward({ url: innerUrl, token: HOST_TOKEN, submissions }, access),
+    createApp: (access) =>
+      createForward({ url: innerUrl, token: HOST_TOKEN, submissions, description }, access),
   });
   const token = (...scopes: readonly string[]): string =>
     tokens.store.create({ name: "t", scopes, expiresAt: null, ratePerMinute: null, maxActive: null }).text;
@@ -164,5 +166,21 @@ Deno.test("a host that is gone is said to be, and a WebSocket to it is refused",
       socket.onerror = (): void => resolve(false);
     });
     assert.equal(isOpen, false);
+  });
+});
+
+Deno.test("the page and the description of the API are there without a token, and nothing else is", async () => {
+  await withForward(async ({ outer }) => {
+    const get = async (path: string): Promise<[number, string]> => {
+      const response = await fetch(outer.url + path);
+      return [response.status, await response.text()];
+    };
+    const [status, page] = await get("/");
+    assert.equal(status, 200);
+    assert.match(page, /<html/);
+    assert.match((await get("/docs"))[1], /v1\/tasks/);
+    assert.match((await get("/openapi.json"))[1], /^\{"openapi":"3\.1\.0"/);
+    assert.equal((await get("/v1/tasks"))[0], 401);
+    assert.equal((await get("/metrics"))[0], 401);
   });
 });
