@@ -5,7 +5,7 @@ import { openTaskService, type TaskRunner } from "../../src/api/task_service.ts"
 import { endedAs, HeldRuns, withService, withServiceOn } from "../support/task_service.ts";
 
 async function until(condition: () => boolean): Promise<void> {
-  const limit = AbortSignal.timeout(5000);
+  const limit = AbortSignal.timeout(30_000);
   while (!condition()) {
     limit.throwIfAborted();
     await new Promise((resolve) => setTimeout(resolve, 2));

@@ -39,7 +39,7 @@ async function withReceiver(
 }
 
 async function settle({ service }: ServiceSetup, id: string): Promise<string | undefined> {
-  const limit = AbortSignal.timeout(5000);
+  const limit = AbortSignal.timeout(30_000);
   for (;;) {
     const state = service.store.webhooks.of(id)?.state;
     if (state === "delivered" || state === "failed") return state;

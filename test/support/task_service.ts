@@ -85,7 +85,7 @@ export async function withServiceOn(
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       }),
     over: async (id) => {
-      const limit = AbortSignal.timeout(10_000);
+      const limit = AbortSignal.timeout(60_000);
       while (service.view(id).endedAt === null) {
         limit.throwIfAborted();
         await new Promise((resolve) => setTimeout(resolve, 2));
