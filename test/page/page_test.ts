@@ -122,7 +122,7 @@ async function signIn({ page, url, token }: Setup): Promise<void> {
 
 async function waitForText(page: Page, text: string): Promise<void> {
   await page.waitForFunction((wanted: string) => document.body.innerText.includes(wanted), {
-    timeout: 15_000,
+    timeout: 60_000,
   }, text);
 }
 
