@@ -38,6 +38,8 @@ async function addFolder(writer: TarFileWriter, folder: string, path: string): P
 export async function makeTaskBundle(folder: string, document: unknown): Promise<string> {
   const path = join(folder, BUNDLE_NAME);
   if (await Deno.stat(path).catch(() => undefined) !== undefined) return path;
+  // A task that never ran has none
+  await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
   const draft = join(folder, `${BUNDLE_NAME}.${crypto.randomUUID()}`);
   {
     using writer = await TarFileWriter.create(draft);

@@ -182,3 +182,17 @@ Deno.test("a bundle has all results, and equal results make equal ones", async (
     assert.deepEqual([part.status, await part.bytes()], [206, bytes.slice(512, 1024)]);
   });
 });
+
+Deno.test("a task that was cancelled before its turn has a bundle, too", async () => {
+  const runs = new HeldRuns();
+  await withService({ runner: runs.run, limits: { maxVms: 1, maxMemoryMib: 9999 } }, async (setup) => {
+    await setup.submit();
+    const { id } = await setup.submit();
+    await setup.request("POST", `/v1/tasks/${id}/cancel`);
+    const response = await setup.request("GET", `/v1/tasks/${id}/bundle`);
+    assert.equal(response.status, 200);
+    const [first] = await Array.fromAsync(readTar(ReadableStream.from([await response.bytes()])));
+    assert.equal(first?.name, "result.json");
+    assert.equal((await setup.request("GET", `/v1/tasks/${id}/patch`)).status, 404);
+  });
+});
