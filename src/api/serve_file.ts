@@ -4,6 +4,7 @@
  * @module
  */
 
+import { SessionError } from "../session/session_error.ts";
 import { problemResponse } from "./errors.ts";
 
 interface ByteRange {
@@ -54,9 +55,13 @@ export interface FileRequest {
   readonly ifRange?: string | undefined;
 }
 
-/** The response with a file, or a part of it. */
+/** The response with a file, or a part of it. @throws {SessionError} when it is not there */
 export async function serveFile(path: string, request: FileRequest): Promise<Response> {
-  const file = await Deno.open(path);
+  const file = await Deno.open(path).catch((cause) => {
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    // It was removed after it was looked up
+    throw new SessionError("not_found", "It is not there any more", { cause });
+  });
   const { size, mtime } = await file.stat();
   const etag = `"${size.toString(16)}-${(mtime?.getTime() ?? 0).toString(16)}"`;
   const headers = { "content-type": request.contentType, "accept-ranges": "bytes", etag };
