@@ -27,8 +27,8 @@ import {
 
 /** Options of {@linkcode SessionService}. */
 export interface SessionServiceOptions extends SessionMaking {
-  /** Makes sure that there is room for one more VM. @throws {SessionError} when there is none */
-  readonly requireRoom: (memoryMib: number) => void;
+  /** Makes sure that there is room for one more VM, and that whoever asks may have it. @throws {SessionError} */
+  readonly requireRoom: (memoryMib: number, principal: Principal) => void;
   /** Moves an upload of a token's to a path. @throws {SessionError} when there is none of this id */
   readonly takeUpload: (id: string, tokenId: string, path: string) => Promise<void>;
 }
@@ -51,6 +51,13 @@ export class SessionService implements SessionHolder {
   get keptCount(): number {
     const kept = this.#live.values().filter(({ keptLog }) => keptLog !== undefined).toArray();
     return kept.length + this.#starting.size;
+  }
+
+  /** how many of these are a token's */
+  countOf(tokenId: string): number {
+    const kept = this.#live.values().filter(({ keptLog }) => keptLog !== undefined).map(({ facts }) => facts);
+    const starting = this.#starting.values().map(({ facts }) => facts);
+    return [...kept, ...starting].filter((facts) => facts.tokenId === tokenId).length;
   }
 
   /** RAM of these VMs, in `MiB` */
@@ -88,7 +95,7 @@ export class SessionService implements SessionHolder {
     const policy = taskPolicy(submission);
     const facts = newFacts(submission, { spec, tokenId: principal.tokenId });
     const { id } = facts;
-    this.#options.requireRoom(facts.memoryMib);
+    this.#options.requireRoom(facts.memoryMib, principal);
     // From here on it counts
     const starting: StartingSession = { facts, abort: new AbortController(), over: Promise.resolve() };
     this.#starting.set(id, starting);

@@ -41,6 +41,8 @@ export interface TaskAdmissionOptions {
   readonly credentialsFor: (request: Pick<TaskRequest, "agent" | "modelUrl">) => ModelCredentials;
   /** tasks that somebody waits for wait, too, where there is no room (false: they are refused) */
   readonly isDurable: boolean;
+  /** sessions of a token that have a VM and are no task's */
+  readonly sessionCount: (tokenId: string) => number;
   readonly callsWebhooks: boolean;
   readonly clonesRepos: boolean;
 }
@@ -132,7 +134,7 @@ export class TaskAdmission {
   }
 
   #requireRoom(submission: Submission, memoryMib: number, principal: Principal): void {
-    const { limits: { maxMemoryMib }, queue, store, isDurable } = this.#options;
+    const { limits: { maxMemoryMib }, queue, isDurable } = this.#options;
     if (memoryMib > maxMemoryMib) {
       throw new SessionError("config", `memoryMib is over what this server gives: ${maxMemoryMib} MiB`);
     }
@@ -144,10 +146,16 @@ export class TaskAdmission {
         `${MAX_QUEUED_TASKS} tasks are waiting already: try again later`,
       );
     }
-    if (principal.maxActive === undefined) return;
-    const { queued = 0, preparing = 0, running = 0 } = store.counts(principal.tokenId);
-    if (queued + preparing + running < principal.maxActive) return;
-    throw new SessionError("limit_reached", `This token may have ${principal.maxActive} tasks at once`);
+    this.requireQuota(principal);
+  }
+
+  /** Makes sure that a token may have one task or session more. @throws {SessionError} when it may not */
+  requireQuota({ tokenId, maxActive }: Principal): void {
+    if (maxActive === undefined) return;
+    const { store, sessionCount } = this.#options;
+    const { queued = 0, preparing = 0, running = 0 } = store.counts(tokenId);
+    if (queued + preparing + running + sessionCount(tokenId) < maxActive) return;
+    throw new SessionError("limit_reached", `This token may have ${maxActive} tasks and sessions at once`);
   }
 
   /** Id of the task that the same request made. @throws {SessionError} when the key was another request's */

@@ -74,7 +74,10 @@ export class TaskService {
     this.#uploads = new UploadFolder(options.stateDir, options.store.uploads);
     this.sessions = new SessionService({
       ...options,
-      requireRoom: (memoryMib) => this.queue.requireRoom(memoryMib),
+      requireRoom: (memoryMib, principal) => {
+        this.#admission.requireQuota(principal);
+        this.queue.requireRoom(memoryMib);
+      },
       takeUpload: (id, tokenId, path) => this.#uploads.take(id, tokenId, path),
     });
     this.queue = new TaskQueue({
@@ -99,6 +102,7 @@ export class TaskService {
       limits,
       credentialsFor,
       isDurable: options.isDurable === true,
+      sessionCount: (tokenId) => this.sessions.countOf(tokenId),
       callsWebhooks: options.webhookKey !== undefined,
       clonesRepos: options.fetchRepo !== undefined,
     });

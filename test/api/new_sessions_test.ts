@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { createApp } from "../../src/api/app.ts";
 import { ApiClient, ApiError } from "../../src/api/client.ts";
 import type { Principal } from "../../src/api/principal.ts";
+import { submissionSchema } from "../../src/api/schemas.ts";
+import { sessionSubmissionSchema } from "../../src/api/session_schemas.ts";
 import { openTaskService, type TaskService } from "../../src/api/task_service.ts";
 import { initUnavailable } from "../support/guest_init.ts";
 import { withNativeGuest } from "../support/native_guest.ts";
@@ -95,6 +97,24 @@ testSessions("a session is asked for, starts, runs, and is removed with all it h
     assert.deepEqual([...Deno.readDirSync(`${stateDir}/kept`)], []);
   }, () => boot.promise);
 });
+
+testSessions(
+  "a token has no more tasks and sessions at once than it may have",
+  () =>
+    withServer(async ({ service, made }) => {
+      const principal: Principal = { tokenId: "a", scopes: new Set(["sessions:write"]), maxActive: 1 };
+      const ask = () => service.sessions.create(sessionSubmissionSchema.parse({}), principal);
+      const { id } = await ask();
+      await assert.rejects(ask, /1 tasks and sessions at once/);
+      await assert.rejects(
+        () => service.submit(submissionSchema.parse({ agent: "shell", prompt: "x" }), { principal }),
+        /1 tasks and sessions at once/,
+      );
+      await service.sessions.remove(id);
+      await ask();
+      assert.ok(made.length <= 2);
+    }),
+);
 
 testSessions("a session that is removed while it starts leaves nothing", () => {
   const boot = Promise.withResolvers<void>();

@@ -212,7 +212,7 @@ Deno.test("a token has no more tasks at once than it may have", async () => {
       await service.submit(submissionSchema.parse({ agent: "shell", prompt: "x" }), { principal });
     await submit();
     await submit();
-    await assert.rejects(submit, /2 tasks at once/);
+    await assert.rejects(submit, /2 tasks and sessions at once/);
     await until(() => runs.runningCount === 2);
     runs.end();
     await until(() => service.queue.size === 1);

@@ -94,7 +94,7 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
                                default: the first four). admin sees what all tokens own, others only what they own
       --expires TIME           30d, 12h or never (default 90d)
       --rate N                 requests a minute, 600/min or 10/s
-      --max-active N           its tasks that may be queued or running at once
+      --max-active N           its tasks and sessions that may wait or run at once
   sandbox token list [--json]          the tokens that there are
   sandbox token revoke TOKEN           refuse it from now on (--state DIR: in another state folder)
 
