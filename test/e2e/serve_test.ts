@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ApiClient } from "../../src/api/client.ts";
-import { sandbox, sandboxCommand } from "../support/sandbox_cli.ts";
+import { assertNothingLeft, sandbox, sandboxCommand } from "../support/sandbox_cli.ts";
 
 /** The service in a process of its own, wherever its VMs run, and what it logged. */
 async function withServe(
@@ -71,8 +71,9 @@ Deno.test("a task and a session go through the service from end to end, with the
     assert.match(await (await fetch(url)).text(), /<html/);
     const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${token}` } });
     assert.match(await metrics.text(), /^paddock_tasks\{state="succeeded"\} [1-9]/m);
-    await client.remove(id);
+    for (const over of [id, kept.id]) await client.remove(over);
   });
+  await assertNothingLeft();
   assert.match(log, /"method":"POST","path":"\/v1\/tasks","status":202/);
   assert.match(log, /"message":"stopped"/);
 });
