@@ -155,10 +155,15 @@ export class TaskService {
     return this.view(await this.#admission.submit(submission, options));
   }
 
+  /** @throws {SessionError} when there is no such task, or it is not for this principal to see */
+  requireSeen(id: string, principal: Principal): void {
+    this.#retain(this.#row(id, principal));
+  }
+
   /** A task as it is now. */
   view(id: string, principal: Principal = LOCAL_PRINCIPAL): TaskView {
     const row = this.#row(id, principal);
-    this.#retain(id);
+    this.#retain(row);
     return toView(row);
   }
 
@@ -208,9 +213,9 @@ export class TaskService {
 
   /** Folder with a task's files. @throws {SessionError} while the task is not over */
   filesFolder(id: string): string {
-    const { state } = this.#row(id);
-    this.#retain(id);
-    if (!isOver(state)) throw new SessionError("conflict", "Task is not over yet");
+    const row = this.#row(id);
+    this.#retain(row);
+    if (!isOver(row.state)) throw new SessionError("conflict", "Task is not over yet");
     return this.#folders.path(id);
   }
 
@@ -275,14 +280,14 @@ export class TaskService {
 
   /** A task is over: what only its run needed goes. */
   async #tidy(id: string): Promise<void> {
-    this.#retain(id);
+    const row = this.store.task(id);
+    if (row !== undefined) this.#retain(row);
     await this.#uploads.release(id).catch((error) => console.error(error));
   }
 
   /** Starts the time anew after which an attached task that is over is forgotten. */
-  #retain(id: string): void {
-    const row = this.store.task(id);
-    if (row?.attached !== true || !isOver(row.state) || row.owner !== ownId(this.#stateDir)) return;
+  #retain({ id, attached, state, owner }: TaskRow): void {
+    if (!attached || !isOver(state) || owner !== ownId(this.#stateDir)) return;
     clearTimeout(this.#retention.get(id));
     this.#retention.set(id, setTimeout(() => void this.#forget(id), ATTACHED_RETENTION_MS));
   }

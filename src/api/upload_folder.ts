@@ -6,6 +6,7 @@
  */
 
 import { join } from "node:path";
+import { removeAll } from "../session/kept_sessions.ts";
 import { isAlive, ownId } from "../session/owner.ts";
 import { newSessionId } from "../session/record.ts";
 import { SessionError } from "../session/session_error.ts";
@@ -90,9 +91,7 @@ export class UploadFolder {
 
   /** Removes an upload. */
   async remove(id: string): Promise<void> {
-    await Deno.remove(this.#path(id)).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await removeAll(this.#path(id));
     this.#store.remove(id);
   }
 

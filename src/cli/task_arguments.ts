@@ -55,7 +55,8 @@ function parseInteger(flag: string, text: string): number {
   throw new UsageError(`${flag} must be a whole number: received "${text}"`);
 }
 
-function parseMode(text: string): typeof EGRESS_MODES[number] {
+/** How far an agent may reach. @throws {UsageError} */
+export function parseMode(text: string): typeof EGRESS_MODES[number] {
   const mode = EGRESS_MODES.find((known) => known === text);
   if (mode !== undefined) return mode;
   throw new UsageError(`--network must be ${EGRESS_MODES.join(" or ")}: received "${text}"`);

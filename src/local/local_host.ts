@@ -15,7 +15,7 @@ import type { OnProgress } from "../images/progress.ts";
 import { startBackgroundServer } from "./background_start.ts";
 import { chooseHost, type HostKind } from "./host_choice.ts";
 import { LocalError } from "./local_error.ts";
-import { remoteServer } from "./remote_server.ts";
+import { leadsHere, remoteServer } from "./remote_server.ts";
 import { serveHere } from "./session_host.ts";
 
 /** Address of the machine itself as the emulated host's guest sees it: QEMU's user-mode network. */
@@ -48,8 +48,7 @@ export interface LocalHost extends AsyncDisposable {
 /** The same address from inside the emulated host: its own loopback interface is not this machine's. */
 export function toEmulatedUrl(url: string): string {
   const parsed = new URL(url);
-  const isLoopback = /^(localhost|127\.[0-9.]+|\[::1\])$/.test(parsed.hostname);
-  if (isLoopback) parsed.hostname = EMULATED_GATEWAY_ADDR;
+  if (leadsHere(parsed)) parsed.hostname = EMULATED_GATEWAY_ADDR;
   return parsed.href.replace(/\/$/, "");
 }
 

@@ -28,7 +28,8 @@ export function chooseServer(choice: ServerChoice): void {
   chosen = choice;
 }
 
-function isLoopback(url: URL): boolean {
+/** Whether a URL leads to this machine itself. */
+export function leadsHere(url: URL): boolean {
   return /^(localhost|127\.[0-9.]+|\[::1\])$/.test(url.hostname);
 }
 
@@ -46,10 +47,10 @@ async function clientOf(text: string): Promise<ApiClient> {
   }
   const url = new URL(text);
   const given = chosen.token ?? (Deno.env.get("PADDOCK_API_TOKEN") || undefined);
-  if (given !== undefined && url.protocol === "http:" && !isLoopback(url)) {
+  if (given !== undefined && url.protocol === "http:" && !leadsHere(url)) {
     throw new LocalError("usage", "A token is sent over https only: others could read it on the way");
   }
-  const token = given ?? (isLoopback(url) ? await ownToken() : undefined);
+  const token = given ?? (leadsHere(url) ? await ownToken() : undefined);
   if (token === undefined) {
     throw new LocalError("usage", "The server needs a token: --token TOKEN, or PADDOCK_API_TOKEN");
   }

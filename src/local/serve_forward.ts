@@ -12,6 +12,7 @@ import { errorResponse, problemResponse } from "../api/errors.ts";
 import { openSocketWith } from "../api/flow_socket.ts";
 import type { ApiDescription } from "../api/page/docs.tsx";
 import type { ApiEnv, Principal } from "../api/principal.ts";
+import { HOP_HEADERS } from "../network/hop_headers.ts";
 import { LocalError } from "./local_error.ts";
 import { completeSubmission, isSubmission, type SubmissionOptions } from "./serve_submission.ts";
 import { pageRoutes } from "../api/routes/page.ts";
@@ -52,21 +53,13 @@ export async function limitHost(
 
 /** Headers that are about one connection, or that are the server's own. */
 const NOT_FORWARDED = [
+  ...HOP_HEADERS,
   "accept-encoding",
   "authorization",
-  "connection",
   "content-length",
   "expect",
   "host",
-  "keep-alive",
   "origin",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
   PRINCIPAL_HEADER,
 ];
 /** Whoever asks for what anybody may have: allowed nothing else. */

@@ -79,7 +79,7 @@ export function taskRoutes(service: TaskService): ApiRoutes {
   routes.use("/:id/credentials", limit);
   // Another token's task is none
   routes.use("/:id/*", async (context, next) => {
-    service.view(context.req.param("id"), context.get("principal"));
+    service.requireSeen(context.req.param("id"), context.get("principal"));
     await next();
   });
   addRoute(routes, TASK_ROUTES.submit, async (context) => {

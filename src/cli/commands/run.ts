@@ -7,7 +7,6 @@
 import { parseArgs } from "node:util";
 import type { ApiClient, TimedTaskEvent } from "../../api/client.ts";
 import { ensureTools } from "../../local/install_tools.ts";
-import { EGRESS_MODES } from "../../local/project_egress.ts";
 import { type LocalTaskOptions, runLocalTask } from "../../local/run_local_task.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { progressOnStderr } from "../progress_display.ts";
@@ -17,6 +16,7 @@ import { printable } from "../printable.ts";
 import { renderEvent } from "../render_event.ts";
 import { styleFor } from "../style.ts";
 import { EXIT_CODES, exitCodeFor, renderSummary } from "../summary.ts";
+import { parseMode } from "../task_arguments.ts";
 import { attachTerminal, hasTerminal, terminalSize } from "../terminal.ts";
 import { UsageError } from "../usage_error.ts";
 
@@ -57,12 +57,6 @@ function optional<T>(text: string | undefined, parse: (text: string) => T): T | 
 function parseModelUrl(text: string): string {
   if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text.replace(/\/+$/, "");
   throw new UsageError(`--model-url must be an http or https URL: received "${text}"`);
-}
-
-function parseMode(text: string): typeof EGRESS_MODES[number] {
-  const mode = EGRESS_MODES.find((known) => known === text);
-  if (mode !== undefined) return mode;
-  throw new UsageError(`--network must be ${EGRESS_MODES.join(" or ")}: received "${text}"`);
 }
 
 /** What the command line asks for. */

@@ -11,6 +11,7 @@ import { openSessionHost, requireSessionHost } from "../../local/session_host.ts
 import { publishPort } from "../../local/publish.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { parsePublication } from "../quantities.ts";
+import { parsePairs } from "../task_arguments.ts";
 import { formatAge, renderTable } from "../table.ts";
 import { attachStreams, attachTerminal, hasTerminal, terminalSize } from "../terminal.ts";
 import { UsageError } from "../usage_error.ts";
@@ -32,14 +33,6 @@ function requireOne(positionals: readonly string[], usage: string): string {
 function parseUser(text: string): "agent" | "root" {
   if (text === "agent" || text === "root") return text;
   throw new UsageError(`--user must be agent or root: received "${text}"`);
-}
-
-function parseEnv(words: readonly string[]): Record<string, string> {
-  return Object.fromEntries(words.map((word) => {
-    const at = word.indexOf("=");
-    if (at < 1) throw new UsageError(`--env must be NAME=VALUE: received "${word}"`);
-    return [word.slice(0, at), word.slice(at + 1)];
-  }));
 }
 
 /** `sandbox ls`. */
@@ -96,7 +89,12 @@ async function enter(
   argv: readonly string[],
   values: { readonly user: string; readonly cwd: string; readonly env?: string[]; readonly tty: boolean },
 ): Promise<number> {
-  const request = { argv, user: parseUser(values.user), cwd: values.cwd, env: parseEnv(values.env ?? []) };
+  const request = {
+    argv,
+    user: parseUser(values.user),
+    cwd: values.cwd,
+    env: parsePairs("--env", values.env ?? [], "="),
+  };
   await using host = await requireSessionHost();
   await host.client.session(id);
   if (values.tty) {
