@@ -8,8 +8,10 @@ import type { CredentialHeader } from "../../agent-images/agent_login.ts";
 import type { TaskResult } from "../session/task.ts";
 import { ApiError } from "./connection.ts";
 import type { ServiceEvent, SubmissionInput, TaskView } from "./schemas.ts";
+import { parseEventStream } from "./parse_event_stream.ts";
 import { SessionClient } from "./session_client.ts";
 
+export { parseEventStream } from "./parse_event_stream.ts";
 export { ApiError } from "./connection.ts";
 export { type ExecChild, ExecError } from "./exec_client.ts";
 export type { TerminalSize } from "./exec_protocol.ts";
@@ -52,26 +54,6 @@ export type TaskFileKind =
   | "patches"
   | "commits"
   | "network";
-
-/** Splits a stream of server-sent events into their ids and data. */
-export async function* parseEventStream(
-  body: ReadableStream<Uint8Array>,
-): AsyncGenerator<{ readonly id: string; readonly data: string }> {
-  let pending = "";
-  for await (const text of body.pipeThrough(new TextDecoderStream() as TransformStream<Uint8Array, string>)) {
-    pending += text;
-    for (let end = pending.indexOf("\n\n"); end !== -1; end = pending.indexOf("\n\n")) {
-      const lines = pending.slice(0, end).split("\n");
-      pending = pending.slice(end + 2);
-      const field = (name: string): string =>
-        lines.filter((line) => line.startsWith(`${name}: `)).map((line) => line.slice(name.length + 2)).join(
-          "\n",
-        );
-      const data = field("data");
-      if (data !== "") yield { id: field("id"), data };
-    }
-  }
-}
 
 /** A client of one server. */
 export class ApiClient extends SessionClient {

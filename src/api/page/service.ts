@@ -4,6 +4,7 @@
  * @module
  */
 
+import { parseEventStream } from "../parse_event_stream.ts";
 import type { ServiceEvent, TaskView } from "../schemas.ts";
 
 export type { TaskView } from "../schemas.ts";
@@ -64,8 +65,9 @@ export async function* taskEvents(id: string, signal: AbortSignal): AsyncGenerat
         headers: { "last-event-id": `${seq}` },
         signal,
       });
-      for await (const event of readStream(response)) {
-        seq = event.seq;
+      for await (const { id: position, data } of parseEventStream(response.body ?? new ReadableStream())) {
+        seq = Number(position);
+        const event = { ...JSON.parse(data) as PageEvent, seq };
         yield event;
         if (event.type === "result") return;
       }
@@ -73,21 +75,5 @@ export async function* taskEvents(id: string, signal: AbortSignal): AsyncGenerat
       if (signal.aborted || error instanceof Refusal) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 1000));
-  }
-}
-
-async function* readStream(response: Response): AsyncGenerator<PageEvent> {
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-  if (reader === undefined) return;
-  let pending = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const blocks = (pending + value).split("\n\n");
-    pending = blocks.pop() ?? "";
-    for (const block of blocks) {
-      const [, seq, data] = /^id: ([0-9]+)\ndata: (.*)$/.exec(block) ?? [];
-      if (data !== undefined) yield { ...JSON.parse(data) as PageEvent, seq: Number(seq) };
-    }
   }
 }

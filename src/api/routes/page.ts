@@ -16,6 +16,7 @@ const MODULES: ReadonlyMap<string, URL> = new Map([
     name,
   ): [string, URL] => [`page/${name}.ts`, new URL(`../page/${name}.ts`, import.meta.url)]),
   ["flow_socket.ts", new URL("../flow_socket.ts", import.meta.url)],
+  ["parse_event_stream.ts", new URL("../parse_event_stream.ts", import.meta.url)],
 ]);
 
 const TYPES = { html: "text/html; charset=utf-8", css: "text/css", js: "text/javascript" } as const;
