@@ -5,8 +5,7 @@ import type { Principal } from "../../src/api/principal.ts";
 import { submissionSchema } from "../../src/api/schemas.ts";
 import { sessionSubmissionSchema } from "../../src/api/session_schemas.ts";
 import { openTaskService, type TaskService } from "../../src/api/task_service.ts";
-import { initUnavailable } from "../support/guest_init.ts";
-import { withNativeGuest } from "../support/native_guest.ts";
+import { testWithNativeGuest, withNativeGuest } from "../support/native_guest.ts";
 import { fakeMaker, type MadeSession } from "../support/session_maker.ts";
 
 const AS_ROOT = { user: "root", cwd: "/" } as const;
@@ -63,17 +62,7 @@ async function withServer(
   });
 }
 
-const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
-const testSessions = (name: string, fn: () => Promise<void>): void =>
-  Deno.test({
-    name: ignore ? `${name} (skipped: needs musl-gcc and root)` : name,
-    ignore,
-    sanitizeOps: false,
-    sanitizeResources: false,
-    fn,
-  });
-
-testSessions("a session is asked for, starts, runs, and is removed with all it had", () => {
+testWithNativeGuest("a session is asked for, starts, runs, and is removed with all it had", () => {
   const boot = Promise.withResolvers<void>();
   return withServer(async ({ client, stateDir, made }) => {
     const submitted = { labels: { job: "7" }, env: { GREETING: "hello" }, ttlMs: 60_000, memoryMib: 300 };
@@ -98,7 +87,7 @@ testSessions("a session is asked for, starts, runs, and is removed with all it h
   }, () => boot.promise);
 });
 
-testSessions(
+testWithNativeGuest(
   "a token has no more tasks and sessions at once than it may have",
   () =>
     withServer(async ({ service, made }) => {
@@ -116,7 +105,7 @@ testSessions(
     }),
 );
 
-testSessions("a session that is removed while it starts leaves nothing", () => {
+testWithNativeGuest("a session that is removed while it starts leaves nothing", () => {
   const boot = Promise.withResolvers<void>();
   return withServer(async ({ client, stateDir, made }) => {
     const { id } = await client.createSession();
@@ -129,20 +118,23 @@ testSessions("a session that is removed while it starts leaves nothing", () => {
   }, () => boot.promise);
 });
 
-testSessions("a session that does not come up has failed, with the cause, until its time is over", () => {
-  const fail = (): Promise<void> => Promise.reject(new Error("the kernel panicked"));
-  return withServer(async ({ client }) => {
-    const { id } = await client.createSession({ ttlMs: 10_000 });
-    const { state, cause } = await client.startedSession(id);
-    assert.deepEqual([state, cause], ["failed", "the kernel panicked"]);
-    await assert.rejects(client.pauseSession(id), isError(409, /is failed/));
-    assert.equal((await client.sessions())[0]?.state, "failed");
-    await client.removeSession(id);
-    assert.deepEqual(await client.sessions(), []);
-  }, fail);
-});
+testWithNativeGuest(
+  "a session that does not come up has failed, with the cause, until its time is over",
+  () => {
+    const fail = (): Promise<void> => Promise.reject(new Error("the kernel panicked"));
+    return withServer(async ({ client }) => {
+      const { id } = await client.createSession({ ttlMs: 10_000 });
+      const { state, cause } = await client.startedSession(id);
+      assert.deepEqual([state, cause], ["failed", "the kernel panicked"]);
+      await assert.rejects(client.pauseSession(id), isError(409, /is failed/));
+      assert.equal((await client.sessions())[0]?.state, "failed");
+      await client.removeSession(id);
+      assert.deepEqual(await client.sessions(), []);
+    }, fail);
+  },
+);
 
-testSessions(
+testWithNativeGuest(
   "a session whose VM breaks has failed, and says why",
   () =>
     withServer(async ({ client, made, start }) => {
@@ -155,7 +147,7 @@ testSessions(
     }),
 );
 
-testSessions("sessions count against the limit of VMs", () =>
+testWithNativeGuest("sessions count against the limit of VMs", () =>
   withServer(async ({ client, start }) => {
     await Promise.all([start(), start()]);
     await assert.rejects(client.createSession(), isError(429, /2 VMs .* are in use/));
@@ -165,7 +157,7 @@ testSessions("sessions count against the limit of VMs", () =>
     await assert.rejects(client.createSession({ memoryMib: 5000 }), isError(429, /all memory/));
   }));
 
-testSessions(
+testWithNativeGuest(
   "a paused session takes no commands and goes on where it was",
   () =>
     withServer(async ({ client, made, start }) => {
@@ -190,7 +182,7 @@ testSessions(
     }),
 );
 
-testSessions(
+testWithNativeGuest(
   "at the end of its time a session is removed; its time can be changed",
   () =>
     withServer(async ({ client, service, start, made }) => {
@@ -209,27 +201,30 @@ testSessions(
     }),
 );
 
-testSessions("another token's session is not there", () =>
-  withServer(async ({ client, stranger, start }) => {
-    const id = await start();
-    assert.deepEqual(await stranger.sessions(), []);
-    const ways = [
-      stranger.session(id),
-      stranger.stopSession(id),
-      stranger.removeSession(id),
-      stranger.extendSession(id, 60_000),
-      stranger.pauseSession(id),
-      stranger.sessionLog(id, "console"),
-      stranger.runCommand(id, { argv: ["true"] }),
-      stranger.readFiles(id, "/etc"),
-      stranger.writeFile(id, "/tmp/x", new Uint8Array(1)),
-    ];
-    for (const way of ways) await assert.rejects(way, isError(404, /There is no session/));
-    await assert.rejects(stranger.exec(id, { argv: ["true"] }).status, /Lost session/);
-    assert.equal((await client.session(id)).state, "running");
-  }));
+testWithNativeGuest(
+  "another token's session is not there",
+  () =>
+    withServer(async ({ client, stranger, start }) => {
+      const id = await start();
+      assert.deepEqual(await stranger.sessions(), []);
+      const ways = [
+        stranger.session(id),
+        stranger.stopSession(id),
+        stranger.removeSession(id),
+        stranger.extendSession(id, 60_000),
+        stranger.pauseSession(id),
+        stranger.sessionLog(id, "console"),
+        stranger.runCommand(id, { argv: ["true"] }),
+        stranger.readFiles(id, "/etc"),
+        stranger.writeFile(id, "/tmp/x", new Uint8Array(1)),
+      ];
+      for (const way of ways) await assert.rejects(way, isError(404, /There is no session/));
+      await assert.rejects(stranger.exec(id, { argv: ["true"] }).status, /Lost session/);
+      assert.equal((await client.session(id)).state, "running");
+    }),
+);
 
-testSessions(
+testWithNativeGuest(
   "a command's output is bounded, its time too, and what it reads arrives",
   () =>
     withServer(async ({ client, start }) => {
@@ -251,7 +246,7 @@ testSessions(
     }),
 );
 
-testSessions(
+testWithNativeGuest(
   "single files are written and read, folders are listed",
   () =>
     withServer(async ({ client, start, guestFolder, baseUrl, stateDir }) => {
@@ -344,7 +339,7 @@ function guestServer(): Deno.HttpServer<Deno.NetAddr> {
   });
 }
 
-testSessions(
+testWithNativeGuest(
   "a server in the guest is asked by HTTP, and sees nothing of ours",
   () =>
     withServer(async ({ start, stranger, baseUrl }) => {
@@ -397,7 +392,7 @@ testSessions(
     }),
 );
 
-testSessions(
+testWithNativeGuest(
   "a WebSocket to a server in the guest carries messages both ways",
   () =>
     withServer(async ({ start, client, baseUrl }) => {

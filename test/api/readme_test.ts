@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { LOCAL_PRINCIPAL } from "../../src/api/principal.ts";
 import type { TaskRunner } from "../../src/api/task_service.ts";
 import { TarFileWriter } from "../../src/session/tar_writer.ts";
-import { initUnavailable } from "../support/guest_init.ts";
-import { withNativeGuest } from "../support/native_guest.ts";
+import { testWithNativeGuest, withNativeGuest } from "../support/native_guest.ts";
 import { withFolder } from "../support/sandbox_cli.ts";
 import { type TestService, withService } from "../support/service.ts";
 import { fakeMaker } from "../support/session_maker.ts";
@@ -77,21 +76,19 @@ Deno.test("each line about tasks in the README works", async () => {
   });
 });
 
-const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
-Deno.test({
-  name: `each line about sessions in the README works${ignore ? " (skipped: needs musl-gcc and root)" : ""}`,
-  ignore,
-  sanitizeOps: false,
-  sanitizeResources: false,
-  fn: () =>
+testWithNativeGuest(
+  "each line about sessions in the README works",
+  () =>
     withNativeGuest(async (guest, guestFolder) => {
       const lines = curlLines("Sessions over the API");
       assert.ok(lines.length >= 8, lines.join("\n"));
       await withFolder(async (folder) => {
         await Deno.writeTextFile(`${folder}/notes.txt`, "notes");
         await Deno.mkdir(`${guestFolder}/workspace`, { recursive: true });
-        await using web = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () =>
-          new Response("hi"));
+        await using web = Deno.serve(
+          { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+          () => new Response("hi"),
+        );
         const { make, prepare } = fakeMaker(guest);
         await withService({ runner, makeSession: make, prepare }, async (setup) => {
           await runLines(lines, setup, {
@@ -105,4 +102,4 @@ Deno.test({
         });
       });
     }),
-});
+);

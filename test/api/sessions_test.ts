@@ -7,8 +7,7 @@ import { AgentTerminal } from "../../src/session/agent_terminal.ts";
 import type { Session } from "../../src/session/session.ts";
 import type { TaskResult } from "../../src/session/task.ts";
 import { taskPolicy } from "../../src/session/task_policy.ts";
-import { initUnavailable } from "../support/guest_init.ts";
-import { withNativeGuest } from "../support/native_guest.ts";
+import { testWithNativeGuest, withNativeGuest } from "../support/native_guest.ts";
 
 const TOKEN = "t";
 
@@ -98,15 +97,8 @@ async function sessionIsUp(client: ApiClient): Promise<void> {
   while ((await client.sessions()).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
 const testSessions = (name: string, use: (setup: Setup) => Promise<void>): void =>
-  Deno.test({
-    name: ignore ? `${name} (skipped: needs musl-gcc and root)` : name,
-    ignore,
-    sanitizeOps: false,
-    sanitizeResources: false,
-    fn: () => withServer(use),
-  });
+  testWithNativeGuest(name, () => withServer(use));
 
 async function outcome(child: ExecChild): Promise<{ stdout: string; stderr: string; code: number }> {
   const text = (stream: ReadableStream<Uint8Array>): Promise<string> =>

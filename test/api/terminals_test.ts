@@ -4,8 +4,7 @@ import { FlowSocket, openSocket } from "../../src/api/flow_socket.ts";
 import { openTerminal } from "../../src/api/terminal_client.ts";
 import { serveExec } from "../../src/api/session_sockets.ts";
 import { Terminals } from "../../src/api/terminals.ts";
-import { initUnavailable } from "../support/guest_init.ts";
-import { withNativeGuest } from "../support/native_guest.ts";
+import { testWithNativeGuest, withNativeGuest } from "../support/native_guest.ts";
 
 const SIZE = { rows: 20, cols: 70 };
 
@@ -76,15 +75,8 @@ async function withTerminals(use: (setup: Setup) => Promise<void>): Promise<void
   });
 }
 
-const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
 const testTerminals = (name: string, use: (setup: Setup) => Promise<void>): void =>
-  Deno.test({
-    name: ignore ? `${name} (skipped: needs musl-gcc and root)` : name,
-    ignore,
-    sanitizeOps: false,
-    sanitizeResources: false,
-    fn: () => withTerminals(use),
-  });
+  testWithNativeGuest(name, () => withTerminals(use));
 
 const delay = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 

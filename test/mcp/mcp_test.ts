@@ -10,8 +10,7 @@ import { withMcp } from "../../src/local/mcp_app.ts";
 import { oneToken } from "../../src/api/access.ts";
 import { lostResult, type TaskResult } from "../../src/session/task.ts";
 import { bounded } from "../../src/mcp/tool.ts";
-import { initUnavailable } from "../support/guest_init.ts";
-import { withNativeGuest } from "../support/native_guest.ts";
+import { testWithNativeGuest, withNativeGuest } from "../support/native_guest.ts";
 import { sandboxCommand } from "../support/sandbox_cli.ts";
 import { fakeMaker } from "../support/session_maker.ts";
 
@@ -183,15 +182,8 @@ async function checkSessions(client: Client, guestFolder: string): Promise<void>
   );
 }
 
-const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
 const testServer = (name: string, use: (setup: Setup) => Promise<void>): void =>
-  Deno.test({
-    name: ignore ? `${name} (skipped: needs musl-gcc and root)` : name,
-    ignore,
-    sanitizeOps: false,
-    sanitizeResources: false,
-    fn: () => withServer(use),
-  });
+  testWithNativeGuest(name, () => withServer(use));
 
 testServer("over HTTP, tools run tasks and sessions, with progress", async ({ baseUrl, guestFolder }) => {
   const client = await overHttp(baseUrl);

@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import puppeteer, { type Browser, type Page } from "puppeteer-core";
 import type { TaskRunner } from "../../src/api/task_service.ts";
 import type { RecordedEvent } from "../../agent-images/agent_event.ts";
-import { initUnavailable } from "../support/guest_init.ts";
-import { withNativeGuest } from "../support/native_guest.ts";
+import { testWithNativeGuest, withNativeGuest } from "../support/native_guest.ts";
 import { type TestServiceOptions, withService } from "../support/service.ts";
 import { fakeMaker } from "../support/session_maker.ts";
 import { endedAs } from "../support/task_service.ts";
@@ -204,33 +203,27 @@ browserTest("the reference shows every operation", async ({ page, url }) => {
   await shoot(page, "docs");
 });
 
-const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
-Deno.test({
-  name: `a terminal leads into a session${ignore ? " (skipped: needs musl-gcc and root)" : ""}`,
-  ignore,
-  ...UNCHECKED,
-  fn: () =>
-    withNativeGuest(async (guest) => {
-      const { make, prepare } = fakeMaker(guest);
-      await withPage(async (setup) => {
-        const { page, url, post } = setup;
-        await signIn(setup);
-        const id = await post("/v1/sessions", { agent: "shell" });
-        await page.goto(`${url}#/sessions`);
-        // This guest has no other user
-        const link = `a[href="#/sessions/${id}/root"]`;
-        await page.waitForSelector(link);
-        await page.focus(link);
-        await page.keyboard.press("Enter");
-        await page.waitForSelector(".xterm-rows");
-        await waitForText(page, "Connected.");
-        await page.keyboard.type("echo six times seven is $((6 * 7)); stty size");
-        await page.keyboard.press("Enter");
-        await waitForText(page, "six times seven is 42");
-        await shoot(page, "terminal");
-        await page.keyboard.type("exit 3");
-        await page.keyboard.press("Enter");
-        await waitForText(page, "The shell ended with 3.");
-      }, { makeSession: make, prepare });
-    }),
-});
+testWithNativeGuest("a terminal leads into a session", () =>
+  withNativeGuest(async (guest) => {
+    const { make, prepare } = fakeMaker(guest);
+    await withPage(async (setup) => {
+      const { page, url, post } = setup;
+      await signIn(setup);
+      const id = await post("/v1/sessions", { agent: "shell" });
+      await page.goto(`${url}#/sessions`);
+      // This guest has no other user
+      const link = `a[href="#/sessions/${id}/root"]`;
+      await page.waitForSelector(link);
+      await page.focus(link);
+      await page.keyboard.press("Enter");
+      await page.waitForSelector(".xterm-rows");
+      await waitForText(page, "Connected.");
+      await page.keyboard.type("echo six times seven is $((6 * 7)); stty size");
+      await page.keyboard.press("Enter");
+      await waitForText(page, "six times seven is 42");
+      await shoot(page, "terminal");
+      await page.keyboard.type("exit 3");
+      await page.keyboard.press("Enter");
+      await waitForText(page, "The shell ended with 3.");
+    }, { makeSession: make, prepare });
+  }));

@@ -6,7 +6,7 @@
 
 import { splice } from "../../src/network/splice.ts";
 import { GuestClient } from "../../src/session/guest_client.ts";
-import { NativeInit } from "./guest_init.ts";
+import { initUnavailable, NativeInit } from "./guest_init.ts";
 
 /** Plays the VMM's part: greets on one socket as its vsock device does, and passes on to the init's. */
 async function serveHandshake(listener: Deno.UnixListener, target: string): Promise<void> {
@@ -35,4 +35,16 @@ export async function withNativeGuest(
     listener.close();
     await serving.catch(() => {});
   }
+}
+
+/** A test with such a guest; what the guest's connections do after it is not looked at. */
+export function testWithNativeGuest(name: string, fn: () => Promise<void>): void {
+  const ignore = initUnavailable !== undefined || Deno.uid() !== 0;
+  Deno.test({
+    name: ignore ? `${name} (skipped: needs musl-gcc and root)` : name,
+    ignore,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn,
+  });
 }
