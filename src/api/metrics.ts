@@ -5,6 +5,7 @@
  */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { exitsByCause, type VmEnd } from "../session/vm_end.ts";
 import { TASK_STATES } from "../store/task_state.ts";
 import type { ServiceEvent } from "./schemas.ts";
 import type { QueueListener } from "./queue_options.ts";
@@ -55,9 +56,23 @@ export class ServiceMetrics implements QueueListener {
     labelNames: ["action"],
     registers: [this.#registry],
   });
+  readonly #vmEnds = new Counter({
+    name: "paddock_vm_ends_total",
+    help:
+      "VMs that ended, by how: powered off, reset, killed (as each whose task is over), or what went wrong",
+    labelNames: ["reason"],
+    registers: [this.#registry],
+  });
+  readonly #exits = new Counter({
+    name: "paddock_vm_exits_total",
+    help: "Exits of guests to their monitors, by cause, counted when the VM ends",
+    labelNames: ["cause"],
+    registers: [this.#registry],
+  });
 
   constructor(service: TaskService) {
     this.#service = service;
+    service.sessions.onVmEnd = (end) => this.#countVm(end);
     this.#gauge("paddock_tasks", "Tasks by state", "state", (set) => {
       const counts = service.store.counts();
       for (const state of TASK_STATES) set(counts[state] ?? 0, state);
@@ -103,6 +118,11 @@ export class ServiceMetrics implements QueueListener {
   /** type of {@linkcode text} */
   get contentType(): string {
     return this.#registry.contentType;
+  }
+
+  #countVm(end: VmEnd): void {
+    this.#vmEnds.inc({ reason: end.type === "stopped" ? end.reason : end.type });
+    for (const [cause, count] of exitsByCause(end)) this.#exits.inc({ cause }, count);
   }
 
   #gauge(

@@ -41,6 +41,8 @@ export class SessionService implements SessionHolder {
   readonly #starting = new Map<string, StartingSession>();
   readonly #endings = new Map<string, Promise<void>>();
   readonly #expiries = new Map<string, ReturnType<typeof setTimeout>>();
+  /** told of the end of each VM that came up */
+  onVmEnd: (end: VmEnd) => void = () => {};
 
   constructor(options: SessionServiceOptions) {
     this.#options = options;
@@ -76,6 +78,7 @@ export class SessionService implements SessionHolder {
   add(held: HeldSession): Disposable {
     const { id } = held.session;
     this.#live.set(id, new LiveSession(held));
+    void held.session.ended.then((end) => this.onVmEnd(end));
     return { [Symbol.dispose]: () => void this.#live.delete(id) };
   }
 
@@ -242,7 +245,9 @@ export class SessionService implements SessionHolder {
     try {
       await using stack = new AsyncDisposableStack();
       const live = await bootLive(starting, { ...this.#options, ...options, networkLog: log });
-      stack.use(live.held.session);
+      const { session } = live.held;
+      stack.use(session);
+      void session.ended.then((end) => this.onVmEnd(end));
       await this.#adopt(live, log);
       stack.move();
     } catch (error) {

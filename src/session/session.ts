@@ -163,7 +163,7 @@ export class Session implements AsyncDisposable {
     const { policy, networkLog } = options;
     const network = await createNetwork(record.namespace, options.cpus, linkServices(policy));
     const vmm = VmmProcess.spawn(network.enter, await prepareMonitor(options.signal));
-    stack.defer(async () => void await vmm.kill());
+    stack.defer(async () => void await vmm.end());
     vmm.onVsockRefused = (cid, port) => networkLog.add(vsockDenial(cid, port));
     const kill = (): void => void vmm.kill();
     options.signal.addEventListener("abort", kill, { once: true });

@@ -26,6 +26,8 @@ const EXIT_GRACE_MS = 3000;
 const OUTPUT_GRACE_MS = 1000;
 /** How long a VMM has to take its vCPUs out of the guest, or to put them back, in `ms`. */
 const ANSWER_LIMIT_MS = 15_000;
+/** How long a VMM that is to be ended at once has to say what it counted, in `ms`. */
+const LAST_WORDS_LIMIT_MS = 1500;
 const CONSOLE_TAIL_LENGTH = 64 * 1024;
 const STDERR_TAIL_LENGTH = 16 * 1024;
 
@@ -103,6 +105,8 @@ export class VmmProcess {
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #started = Promise.withResolvers<VmTimings>();
   readonly #ended = Promise.withResolvers<VmEnd>();
+  /** settles when the VMM has said how its VM ended */
+  readonly #told = Promise.withResolvers<void>();
   readonly #console = new TextTail(CONSOLE_TAIL_LENGTH);
   readonly #stderr = new TextTail(STDERR_TAIL_LENGTH);
   /** told of vsock addresses that the guest tried to reach and may not */
@@ -188,6 +192,13 @@ export class VmmProcess {
     return await this.ended;
   }
 
+  /** Ends the VM without asking its guest; its monitor has a moment to say what it counted. */
+  async end(): Promise<VmEnd> {
+    void this.#send({ type: "stop", graceMs: 0 });
+    await settlesWithin(LAST_WORDS_LIMIT_MS, Promise.race([this.#told.promise, this.ended]));
+    return await this.kill();
+  }
+
   /** Kills the process: nothing in it is worth waiting for. */
   async kill(): Promise<VmEnd> {
     this.#signal("SIGKILL");
@@ -244,7 +255,7 @@ export class VmmProcess {
       case "stopped":
       case "failed":
         this.#end ??= event;
-        return;
+        return this.#told.resolve();
     }
   }
 

@@ -26,14 +26,14 @@ interface Setup {
 async function withServer(use: (setup: Setup) => Promise<void>): Promise<void> {
   await withNativeGuest(async (guest, guestFolder) => {
     const stateDir = await Deno.makeTempDir();
-    const ended = Promise.withResolvers<{ type: "stopped"; reason: "poweroff" }>();
+    const ended = Promise.withResolvers<{ type: "stopped"; reason: "poweroff"; exits: object }>();
     const taskEnd = Promise.withResolvers<void>();
     let isDisposed = false;
     const runner: TaskRunner = async ({ id, spec, request, sessions, stateDir, onEvent }) => {
       const folder = `${stateDir}/sessions/${id}`;
       await Deno.mkdir(folder, { recursive: true });
       await Deno.writeTextFile(`${folder}/overlay.qcow2`, "a disk");
-      const poweredOff = { type: "stopped", reason: "poweroff" } as const;
+      const poweredOff = { type: "stopped", reason: "poweroff", exits: {} } as const;
       const session = {
         id,
         folder,

@@ -70,7 +70,11 @@ Deno.test("a task and a session go through the service from end to end, with the
     await other.body?.cancel();
     assert.match(await (await fetch(url)).text(), /<html/);
     const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${token}` } });
-    assert.match(await metrics.text(), /^paddock_tasks\{state="succeeded"\} [1-9]/m);
+    const measured = await metrics.text();
+    assert.match(measured, /^paddock_tasks\{state="succeeded"\} [1-9]/m);
+    // The monitors said it in the moment before they were ended
+    assert.match(measured, /^paddock_vm_ends_total\{reason="killed"\} [1-9]/m);
+    assert.match(measured, /^paddock_vm_exits_total\{cause="mmio"\} [1-9]/m);
     for (const over of [id, kept.id]) await client.remove(over);
   });
   await assertNothingLeft();

@@ -90,6 +90,23 @@ Deno.test("VmmProcess.stop() asks the VMM after half of the time when the init s
   }
 });
 
+Deno.test("VmmProcess.end() lets the VMM say what it counted, and waits for nothing else of it", async () => {
+  const killed = `echo '{"type":"stopped","reason":"killed","exits":{"mmio":5}}'; `;
+  const vmm = fakeVmm(`${HELLO} ${STARTED} read -r stop; ${killed} exec sleep 60`);
+  await vmm.start(CONFIG);
+  const start = performance.now();
+  assert.deepEqual(await vmm.end(), { type: "stopped", reason: "killed", exits: { mmio: 5 } });
+  assert.ok(performance.now() - start < 1400, `${performance.now() - start} ms`);
+});
+
+Deno.test("VmmProcess.end() does not wait for a VMM that says nothing", async () => {
+  const vmm = fakeVmm(`${HELLO} ${STARTED} trap '' TERM; exec sleep 60`);
+  await vmm.start(CONFIG);
+  const start = performance.now();
+  assert.equal((await vmm.end()).type, "crashed");
+  assert.ok(performance.now() - start < 5000);
+});
+
 Deno.test("VmmProcess.pause() and resume() wait for the VMM's own word", async () => {
   const answers =
     `read -r a; sleep 0.2; echo '{"type":"paused","pauseMs":0.5}'; read -r b; echo "$a $b" >&2; `;

@@ -21,6 +21,7 @@ const START_LIMIT_MS = 120_000;
 /** Most events of all tasks between two kills: one task has about twelve. */
 const MAX_EVENTS_BETWEEN = 30;
 const MAX_DELAY_MS = 1500;
+const MEASURE_EVERY_MS = 500;
 
 const [taskCount = 12, killCount = 3, seed = 1] = Deno.args.map(Number);
 const random = new Random(seed);
@@ -59,6 +60,7 @@ async function startServer(): Promise<Deno.ChildProcess> {
     stdout: "null",
     stderr: "null",
   }).spawn();
+  serverPid = child.pid;
   for (const limit = performance.now() + START_LIMIT_MS; performance.now() < limit;) {
     const answer = await fetch(`${URL_TEXT}/readyz`).then((response) => response.text(), () => "");
     if (answer.includes("ready")) return child;
@@ -77,6 +79,41 @@ async function untilAnswered<T>(ask: () => Promise<T>): Promise<T> {
       await pause(200);
     }
   }
+}
+
+const askedMs: number[] = [];
+const residentMib: number[] = [];
+
+/** Asks for some task again and again, as many watchers do, and looks at the server's memory now and then. */
+async function measure(all: readonly Submitted[]): Promise<void> {
+  while (!isOver) {
+    const { client, id } = all[random.below(all.length)] as Submitted;
+    const start = performance.now();
+    // A server that was killed meanwhile says nothing of the time that an answer takes
+    const isAnswered = await client.task(id).then(() => true, () => false);
+    if (isAnswered) askedMs.push(performance.now() - start);
+    const status = await Deno.readTextFile(`/proc/${serverPid}/status`).catch(() => "");
+    const [, kib] = /VmRSS:\s+(\d+)/.exec(status) ?? [];
+    if (kib !== undefined) residentMib.push(Number(kib) / 1024);
+    await pause(MEASURE_EVERY_MS);
+  }
+}
+
+/** The middle of the memory in the first and the last fifth of the time, and its most. */
+function memoryText(): string {
+  const fifth = Math.ceil(residentMib.length / 5);
+  const middle = (of: readonly number[]): string =>
+    (of.toSorted((a, b) => a - b)[of.length >> 1] ?? 0).toFixed(0);
+  const most = Math.max(...residentMib).toFixed(0);
+  return `server RSS ${middle(residentMib.slice(0, fifth))} MiB first, ${
+    middle(residentMib.slice(-fifth))
+  } last, ${most} most`;
+}
+
+function latencyText(): string {
+  const sorted = askedMs.toSorted((a, b) => a - b);
+  const at = (part: number): string => (sorted[Math.floor(part * (sorted.length - 1))] ?? 0).toFixed(0);
+  return `GET of a task p50 ${at(0.5)} ms, p99 ${at(0.99)} ms of ${sorted.length}`;
 }
 
 interface Submitted {
@@ -192,6 +229,7 @@ async function leftovers(): Promise<string> {
 let kills = 0;
 let eventsSeen = 0;
 let isOver = false;
+let serverPid = 0;
 let server = await startServer();
 say("server is up");
 const clients = await Promise.all(Array.from({ length: TOKEN_COUNT }, async (_, number) => {
@@ -201,6 +239,7 @@ const clients = await Promise.all(Array.from({ length: TOKEN_COUNT }, async (_, 
 const killing = killAll(server);
 const all = await submitAll(clients);
 say(`${all.length} tasks submitted`);
+const measuring = measure(all);
 let ended = 0;
 const told = await Promise.all(all.map(async (task) => {
   const events = await follow(task);
@@ -210,6 +249,7 @@ const told = await Promise.all(all.map(async (task) => {
 }));
 isOver = true;
 server = await killing;
+await measuring;
 const views = await Promise.all(all.map(({ client, id }) => client.task(id)));
 all.forEach((task, index) => check(task, views[index] as TaskView, told[index] ?? []));
 if (killCount === 0) checkOrder(all, views);
@@ -225,6 +265,7 @@ const left = await leftovers();
 if (left !== "") faults.push(`left: ${left}`);
 for (const fault of faults.slice(0, 20)) console.log(`fault: ${fault}`);
 if (faults.length > 0) console.log((await Deno.readTextFile(`${folder}/serve.log`)).slice(-3000));
+console.log(`${latencyText()}; ${memoryText()}`);
 console.log(
   `${all.length} tasks, ${kills} kills, ${elapsedS} s: ${counts.join(", ")}; ${faults.length} faults`,
 );
