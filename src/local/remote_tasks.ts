@@ -4,13 +4,16 @@
  * @module
  */
 
-import type { ApiClient, SubmissionInput, TaskView } from "../api/client.ts";
+import { type ApiClient, ApiError, type SubmissionInput, type TaskView } from "../api/client.ts";
 import { DEFAULT_EGRESS } from "../network/egress_policy.ts";
 import { LocalError } from "./local_error.ts";
 import { packWorkspace } from "./pack_workspace.ts";
 import { networkRequest } from "./project_egress.ts";
 import { checkResultPlaces, type ResultPlaces, writeResults } from "./result_files.ts";
 import { TaskRepository } from "./task_repository.ts";
+
+/** How often an answer that was lost on its way is asked for again. */
+const MAX_LOST_ANSWERS = 3;
 
 /** What is submitted. */
 export interface RemoteSubmission {
@@ -22,17 +25,34 @@ export interface RemoteSubmission {
   readonly onNotice: (message: string) => void;
 }
 
+/** Submits one task: whether a lost answer had made one already is not known, so that the same key asks again. */
+export async function submitOnce(
+  client: Pick<ApiClient, "submit">,
+  submission: SubmissionInput,
+  idempotencyKey: string = crypto.randomUUID(),
+): Promise<TaskView> {
+  for (let lost = 1;; lost++) {
+    try {
+      return await client.submit(submission, idempotencyKey);
+    } catch (error) {
+      const isAnswer = error instanceof ApiError && error.status !== 0;
+      if (isAnswer || lost > MAX_LOST_ANSWERS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 200 * lost));
+    }
+  }
+}
+
 /** Submits a task, with its workspace if it has one. */
 export async function submitTask(client: ApiClient, options: RemoteSubmission): Promise<TaskView> {
   const { submission, repo, signal, onNotice, idempotencyKey } = options;
   await using repository = await TaskRepository.open({ repo, signal, onNotice });
   const { folder } = repository;
-  if (folder === undefined) return await client.submit(submission, idempotencyKey);
+  if (folder === undefined) return await submitOnce(client, submission, idempotencyKey);
   const { mode = DEFAULT_EGRESS.mode, allow = [], profiles = [] } = submission.network ?? {};
   const network = await networkRequest({ mode, allow, profiles }, folder);
   const archive = packWorkspace(folder, (path, reason) => onNotice(`Left out "${path}": ${reason}`));
   const uploadId = await client.upload(ReadableStream.from(archive) as ReadableStream<Uint8Array>, signal);
-  return await client.submit({ ...submission, network, uploadId }, idempotencyKey);
+  return await submitOnce(client, { ...submission, network, uploadId }, idempotencyKey);
 }
 
 /** Reads submissions, a JSON object a line. @throws {LocalError} that names the line */

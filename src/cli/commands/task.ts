@@ -6,7 +6,13 @@
 
 import { parseArgs } from "node:util";
 import type { ApiClient, TaskView } from "../../api/client.ts";
-import { fetchResults, forEachAtOnce, parseSubmissions, submitTask } from "../../local/remote_tasks.ts";
+import {
+  fetchResults,
+  forEachAtOnce,
+  parseSubmissions,
+  submitOnce,
+  submitTask,
+} from "../../local/remote_tasks.ts";
 import { requireServer } from "../../local/remote_server.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { printable } from "../printable.ts";
@@ -73,7 +79,7 @@ async function submitFile(
 ): Promise<number> {
   const text = path === "-" ? await new Response(Deno.stdin.readable).text() : await Deno.readTextFile(path);
   await forEachAtOnce(parseSubmissions(text), atOnce, async (submission) => {
-    const task = await client.submit(submission);
+    const task = await submitOnce(client, submission);
     console.log(json ? JSON.stringify(task) : task.id);
   });
   return EXIT_CODES.done;
