@@ -22,6 +22,8 @@ export interface TaskServiceOptions {
   readonly limits?: QueueLimits;
   /** goes on with the tasks of servers that are gone, and leaves its own to the next one (default: each is cancelled) */
   readonly isDurable?: boolean;
+  /** how long a task that is over is kept with its files, in `ms` (default: until somebody deletes it) */
+  readonly retainMs?: number | undefined;
   /** what tasks without credentials of their own use (default: nothing) */
   readonly credentialsFor?: (agent: string) => ModelCredentials;
   /** how a durable server calls webhooks (default: at public addresses, for a day) */

@@ -71,7 +71,7 @@ export class TaskQueue {
     throw new SessionError("limit_reached", `${what}: wait, or stop a session`);
   }
 
-  /** it takes no more tasks */
+  /** it starts no more tasks */
   get isClosing(): boolean {
     return this.#isClosing;
   }
@@ -136,6 +136,17 @@ export class TaskQueue {
       if (goesOn) this.add(row, this.#options.credentialsFor(request));
       else this.#end(row.id, lostResult(ran ? SERVER_ENDED : KEY_IS_GONE, "interrupted"));
     }
+  }
+
+  /** Starts no more tasks, new ones wait for the next server; settles when those that run are over, or after `limitMs`. */
+  async drain(limitMs: number): Promise<void> {
+    this.#isClosing = true;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, limitMs);
+    });
+    await Promise.race([late, Promise.all(Array.from(this.#live.values(), (live) => live.run))]);
+    clearTimeout(timer);
   }
 
   /** Ends what runs: `reason` says whether it may be tried anew by the next server. What waits goes on waiting then. */

@@ -25,6 +25,7 @@ import type { QueueLimits } from "./queue_options.ts";
 import { TaskQueue } from "./task_queue.ts";
 import type { TaskServiceOptions } from "./service_options.ts";
 import { TaskFolders } from "./task_folders.ts";
+import { TaskRetention } from "./task_retention.ts";
 import { toView } from "./task_view.ts";
 import { webhookKey } from "./webhook_key.ts";
 import { type SubmitOptions, TaskAdmission } from "./task_admission.ts";
@@ -39,8 +40,6 @@ const DEFAULT_LIMITS: QueueLimits = { maxVms: 8, maxMemoryMib: Infinity };
 const EVENT_PAGE_SIZE = 200;
 /** Longest silence of a task's events, in `ms`. */
 const KEEP_ALIVE_MS = 5000;
-/** How long an attached task that is over waits to be asked for, in `ms`: whoever followed it fetches its files. */
-const ATTACHED_RETENTION_MS = 20_000;
 
 const NEVER = new AbortController().signal;
 
@@ -57,7 +56,7 @@ export class TaskService {
   readonly #uploads: UploadFolder;
   readonly #folders: TaskFolders;
   readonly #admission: TaskAdmission;
-  readonly #retention = new Map<string, ReturnType<typeof setTimeout>>();
+  readonly #retention: TaskRetention;
   readonly #webhookKey: Uint8Array | undefined;
   #isClosed = false;
 
@@ -92,6 +91,12 @@ export class TaskService {
       credentialsFor,
       fetchRepo: options.fetchRepo,
       onOver: (id) => void this.#tidy(id),
+    });
+    this.#retention = new TaskRetention({
+      store: options.store,
+      owner: ownId(options.stateDir),
+      keepMs: options.retainMs,
+      forget: (id) => this.#forget(id),
     });
     this.#webhookKey = options.webhookKey;
     this.#admission = new TaskAdmission({
@@ -132,6 +137,7 @@ export class TaskService {
       const row = this.store.task(taskId);
       return row !== undefined && !isOver(row.state);
     });
+    await this.#retention.sweep();
     await this.#folders.sweep((id) => this.store.task(id) !== undefined);
     sweepOwners(this.#stateDir);
   }
@@ -157,13 +163,13 @@ export class TaskService {
 
   /** @throws {SessionError} when there is no such task, or it is not for this principal to see */
   requireSeen(id: string, principal: Principal): void {
-    this.#retain(this.#row(id, principal));
+    this.#retention.touch(this.#row(id, principal));
   }
 
   /** A task as it is now. */
   view(id: string, principal: Principal = LOCAL_PRINCIPAL): TaskView {
     const row = this.#row(id, principal);
-    this.#retain(row);
+    this.#retention.touch(row);
     return toView(row);
   }
 
@@ -214,7 +220,7 @@ export class TaskService {
   /** Folder with a task's files. @throws {SessionError} while the task is not over */
   filesFolder(id: string): string {
     const row = this.#row(id);
-    this.#retain(row);
+    this.#retention.touch(row);
     if (!isOver(row.state)) throw new SessionError("conflict", "Task is not over yet");
     return this.#folders.path(id);
   }
@@ -266,7 +272,7 @@ export class TaskService {
     await this.queue.close(this.#options.isDurable === true ? "interrupted" : "cancelled");
     await this.webhooks?.[Symbol.asyncDispose]();
     await this.sessions.close();
-    for (const timer of this.#retention.values()) clearTimeout(timer);
+    this.#retention[Symbol.dispose]();
     const own = ownId(this.#stateDir);
     for (const row of this.store.attached()) {
       if (row.owner === own) await this.#forget(row.id);
@@ -281,15 +287,8 @@ export class TaskService {
   /** A task is over: what only its run needed goes. */
   async #tidy(id: string): Promise<void> {
     const row = this.store.task(id);
-    if (row !== undefined) this.#retain(row);
+    if (row !== undefined) this.#retention.touch(row);
     await this.#uploads.release(id).catch((error) => console.error(error));
-  }
-
-  /** Starts the time anew after which an attached task that is over is forgotten. */
-  #retain({ id, attached, state, owner }: TaskRow): void {
-    if (!attached || !isOver(state) || owner !== ownId(this.#stateDir)) return;
-    clearTimeout(this.#retention.get(id));
-    this.#retention.set(id, setTimeout(() => void this.#forget(id), ATTACHED_RETENTION_MS));
   }
 
   #row(id: string, principal: Principal = LOCAL_PRINCIPAL): TaskRow {
@@ -299,8 +298,7 @@ export class TaskService {
   }
 
   async #forget(id: string): Promise<void> {
-    clearTimeout(this.#retention.get(id));
-    this.#retention.delete(id);
+    this.#retention.forgotten(id);
     await this.#folders.remove(id);
     await this.#uploads.release(id);
     this.store.removeTask(id);

@@ -40,6 +40,10 @@ export interface ServeOptions extends ListenOptions {
   readonly maxVms: number;
   /** RAM of these VMs together, in `MiB` (default: three quarters of this machine's) */
   readonly maxMemoryMib?: number | undefined;
+  /** how long a task that is over is kept, in `ms` (default: until somebody deletes it) */
+  readonly retainMs?: number | undefined;
+  /** how long tasks that run may go on when the server is to end, in `ms` (default: not at all) */
+  readonly drainMs?: number | undefined;
   readonly log: ServeLog;
   readonly onProgress: OnProgress;
   /** aborts when the server is to end */
@@ -50,6 +54,8 @@ export interface ServeOptions extends ListenOptions {
 
 /** What answers requests, behind whoever checks them. */
 interface Backend extends AsyncDisposable {
+  /** Starts nothing any more; settles when nothing runs, or after `limitMs`. */
+  readonly drain: (limitMs: number) => Promise<void>;
   readonly createApp: (
     access: MiddlewareHandler<ApiEnv>,
   ) => { readonly fetch: (request: Request, env: object) => Response | Promise<Response> };
@@ -74,6 +80,10 @@ export async function serve(options: ServeOptions): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener("abort", () => resolve(), { once: true });
   });
+  if (options.drainMs !== undefined) {
+    log("info", "draining: tasks that run may end, no others start");
+    await backend.drain(options.drainMs);
+  }
   log("info", "stopping");
   // Those who follow a task still hear of its end
   server.stopListening();
@@ -148,7 +158,7 @@ async function openBackend(options: ServeOptions): Promise<Backend> {
 type Limits = Parameters<typeof limitHost>[1];
 
 async function openNative(
-  { stateDir, signal, log }: ServeOptions,
+  { stateDir, retainMs, signal, log }: ServeOptions,
   limits: { readonly maxVms: number; readonly maxMemoryMib: number },
 ): Promise<Backend> {
   await requireTools("network");
@@ -157,6 +167,7 @@ async function openNative(
   const service = await openTaskService({
     stateDir,
     limits,
+    retainMs,
     isDurable: true,
     credentialsFor,
     fetchRepo: ({ url, branch, network }, path, signal) =>
@@ -173,23 +184,31 @@ async function openNative(
   });
   return {
     createApp: (access) => createApp({ service, access, metrics, hasPage: true }),
+    drain: (limitMs) => service.queue.drain(limitMs),
     [Symbol.asyncDispose]: () => service.close(),
   };
 }
 
 async function openEmulated(
-  { onProgress, signal, log }: ServeOptions,
+  { onProgress, retainMs, drainMs, signal, log }: ServeOptions,
   limits: Limits,
 ): Promise<Backend> {
   bypassProxies();
   const onNotice = (message: string): void => log("info", message);
   const submissions = { onProgress, credentialsFor: await openServerCredentials({ onNotice, signal }) };
+  if (retainMs !== undefined || drainMs !== undefined) {
+    log(
+      "info",
+      "--retain and --drain do nothing here: the emulated host goes on with its tasks, which end with it",
+    );
+  }
   const host = await startEmulatedHost({ onProgress, signal });
   await limitHost(host, limits);
   const description = await describeHost(host);
   return {
     createApp: (access) => createForward({ ...host, submissions, description }, access),
     // Its tasks belong to the host, which goes on with them
+    drain: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }

@@ -213,6 +213,15 @@ export class TaskStore implements Disposable {
     return this.#database.prepare("SELECT * FROM tasks WHERE attached = 1").all().map(toTaskRow);
   }
 
+  /** Ids of tasks that were over before a time, the oldest first; not those whose end is still to be told. */
+  endedBefore(time: string, limit: number): string[] {
+    return this.#database.prepare(
+      `SELECT id FROM tasks WHERE ended_at < ? AND attached = 0
+         AND NOT EXISTS (SELECT 1 FROM webhooks WHERE task_id = tasks.id AND webhooks.state = 'due')
+       ORDER BY ended_at LIMIT ?`,
+    ).all(time, limit).map(({ id }) => String(id));
+  }
+
   /** How many tasks are in each state. */
   counts(tokenId?: string): Partial<Record<TaskState, number>> {
     const rows = this.#database.prepare(

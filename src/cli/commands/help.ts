@@ -83,6 +83,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --behind-proxy           in place of TLS: a proxy does it, and says in X-Forwarded-For who asks
       --host NAME              name that leads here, where that is not an address of loopback (several times)
       --state DIR              folder of its tasks and tokens (default PADDOCK_STATE)
+      --retain TIME            how long tasks that are over are kept, 30d or 12h (default: until they are removed)
+      --drain DURATION         how long tasks that run may go on after SIGTERM, 10m (default: they end with it)
       --log-format text|json   one line a request on stderr (default: text on a terminal)
     The keys of models' APIs in its environment, and logins, are used by tasks that bring none and name no model URL.
 

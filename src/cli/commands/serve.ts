@@ -9,7 +9,7 @@ import { serve as serveTasks, type ServeOptions } from "../../local/serve.ts";
 import { captureErrors, type LogFormat, openLog } from "../../local/serve_log.ts";
 import { defaultStateDir } from "../../local/tokens.ts";
 import { untilInterrupted } from "../interrupt.ts";
-import { parseCount, parseSizeMib } from "../quantities.ts";
+import { parseCount, parseDurationMs, parseLifetimeMs, parseSizeMib } from "../quantities.ts";
 import { UsageError } from "../usage_error.ts";
 
 const DEFAULT_LISTEN = "127.0.0.1:8080";
@@ -20,6 +20,8 @@ const OPTIONS = {
   "max-vms": { type: "string", default: DEFAULT_MAX_VMS },
   "max-memory": { type: "string" },
   state: { type: "string" },
+  retain: { type: "string" },
+  drain: { type: "string" },
   "tls-cert": { type: "string" },
   "tls-key": { type: "string" },
   "behind-proxy": { type: "boolean", default: false },
@@ -69,6 +71,10 @@ export function parseServeArguments(args: readonly string[]): ServeArguments {
       ? undefined
       : parseSizeMib("--max-memory", values["max-memory"]),
     stateDir: values.state ?? defaultStateDir(),
+    retainMs: values.retain === undefined || values.retain === "never"
+      ? undefined
+      : parseLifetimeMs("--retain", values.retain),
+    drainMs: values.drain === undefined ? undefined : parseDurationMs("--drain", values.drain),
     tls: certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile },
     isBehindProxy: values["behind-proxy"],
     names: (values.host ?? []).map(parseName),
