@@ -44,15 +44,25 @@ export async function submitOnce(
 
 /** Submits a task, with its workspace if it has one. */
 export async function submitTask(client: ApiClient, options: RemoteSubmission): Promise<TaskView> {
-  const { submission, repo, signal, onNotice, idempotencyKey } = options;
+  const { submission, idempotencyKey } = options;
+  const workspace = await uploadWorkspace(client, { ...options, network: submission.network });
+  return await submitOnce(client, { ...submission, ...workspace }, idempotencyKey);
+}
+
+/** Uploads a workspace, if there is one; its project's file takes away from what is allowed. */
+export async function uploadWorkspace(
+  client: ApiClient,
+  options: Pick<RemoteSubmission, "repo" | "signal" | "onNotice"> & Pick<SubmissionInput, "network">,
+): Promise<Pick<SubmissionInput, "network" | "uploadId">> {
+  const { repo, network: wanted, signal, onNotice } = options;
   await using repository = await TaskRepository.open({ repo, signal, onNotice });
   const { folder } = repository;
-  if (folder === undefined) return await submitOnce(client, submission, idempotencyKey);
-  const { mode = DEFAULT_EGRESS.mode, allow = [], profiles = [] } = submission.network ?? {};
+  if (folder === undefined) return {};
+  const { mode = DEFAULT_EGRESS.mode, allow = [], profiles = [] } = wanted ?? {};
   const network = await networkRequest({ mode, allow, profiles }, folder);
   const archive = packWorkspace(folder, (path, reason) => onNotice(`Left out "${path}": ${reason}`));
   const uploadId = await client.upload(ReadableStream.from(archive) as ReadableStream<Uint8Array>, signal);
-  return await submitOnce(client, { ...submission, network, uploadId }, idempotencyKey);
+  return { network, uploadId };
 }
 
 /** Reads submissions, a JSON object a line. @throws {LocalError} that names the line */

@@ -51,12 +51,16 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
       --pinned                 go back to the version that Paddock was made with
   sandbox images remove AGENT…         delete an agent's images; the next run builds one again
 
-  sandbox ls [--json]                  the sessions that were kept, and those that tasks run in
+  sandbox start [AGENT]                a session of a service, without a task; prints its id (without AGENT: shell)
+      --ttl DURATION           how long it lives (default 1h, at most 24h)
+      --repo, --memory, --cpus, --network, --allow, --profile, --env, --label, --json: as for a task
+  sandbox ls [--json]                  the sessions that were kept or started, and those that tasks run in
   sandbox shell SESSION                a shell in it (--user root, --cwd DIR, --env NAME=VALUE)
   sandbox exec SESSION -- CMD …        a command in it, with the same options; -t gives it this terminal
   sandbox cp FROM TO                   copy files; one of the two is SESSION:PATH
   sandbox publish SESSION HOST:GUEST…  lead ports of 127.0.0.1 to ports of its guest until Ctrl-C
   sandbox logs SESSION [--network]     what its guest printed last, or its network journal since it is kept
+  sandbox pause|resume SESSION…        stop its CPUs; let them go on
   sandbox stop SESSION…                power it off; its disk stays
   sandbox rm SESSION…                  end it, and remove its disk
 
@@ -122,8 +126,8 @@ export const HELP = `Paddock runs coding agents in throwaway KVM microVMs.
 
 Exit codes: 0 done, 1 agent failed, 2 bad usage, 3 boot or host failed, 4 time limit reached, 5 budget used up,
 130 interrupted.
-run, task, ls, shell, exec, cp, publish, logs, stop and rm take --server URL and --token TOKEN (or PADDOCK_SERVER and
-PADDOCK_API_TOKEN): then they use that service, and task uses this machine's own where none is named.
+run, task, start, ls, shell, exec, cp, publish, logs, pause, resume, stop and rm take --server URL and --token TOKEN (or
+PADDOCK_SERVER and PADDOCK_API_TOKEN): then they use that service; task and start use this machine's own where none is named.
 Environment: PADDOCK_HOST (native, emulated, auto), PADDOCK_CACHE, PADDOCK_STATE, NO_COLOR.`;
 
 /** Prints the help, or what the lines of a transcript mean. */

@@ -1,5 +1,5 @@
 /**
- * `sandbox ls|shell|exec|cp|logs|stop|rm|publish`: sessions that were kept, or that a task runs in.
+ * `sandbox ls|shell|exec|cp|logs|pause|resume|stop|rm|publish`: sessions, their own or those that a task runs in.
  *
  * @module
  */
@@ -45,14 +45,16 @@ export async function ls(args: readonly string[]): Promise<number> {
     return 0;
   }
   const now = new Date();
-  const rows = all.map(({ id, state, agent, isKept, memoryMib, createdAt }) => [
+  const rows = all.map(({ id, state, agent, isKept, memoryMib, createdAt, expiresAt }) => [
     id,
     isKept ? state : "task",
     agent,
     `${memoryMib} MiB`,
     formatAge(new Date(createdAt), now),
+    expiresAt === null ? "" : `in ${formatAge(now, new Date(expiresAt))}`,
   ]);
-  for (const line of renderTable(["SESSION", "STATE", "AGENT", "MEMORY", "AGE"], rows)) console.log(line);
+  const header = ["SESSION", "STATE", "AGENT", "MEMORY", "AGE", "ENDS"];
+  for (const line of renderTable(header, rows)) console.log(line);
   return 0;
 }
 
@@ -149,6 +151,16 @@ async function forEach(
   for (const id of positionals) await client.session(id);
   for (const id of positionals) await act(client, id);
   return 0;
+}
+
+/** `sandbox pause`. */
+export async function pause(args: readonly string[]): Promise<number> {
+  return await forEach(args, "pause", (client, id) => client.pauseSession(id));
+}
+
+/** `sandbox resume`. */
+export async function resume(args: readonly string[]): Promise<number> {
+  return await forEach(args, "resume", (client, id) => client.resumeSession(id));
 }
 
 /** `sandbox stop`. */
