@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ApiClient } from "../../src/api/client.ts";
-import { assertNothingLeft, sandbox, sandboxCommand } from "../support/sandbox_cli.ts";
+import { assertNothingLeft, sandbox, sandboxCommand, withFolder } from "../support/sandbox_cli.ts";
 
 /** The service in a process of its own, wherever its VMs run, and what it logged. */
 async function withServe(
@@ -65,6 +65,15 @@ Deno.test("a task and a session go through the service from end to end, with the
     const run = await sandbox(["exec", kept.id, "--", "sh", "-c", "echo inside; exit 7"], env);
     assert.deepEqual([run.code, run.stdout], [7, "inside\n"]);
     assert.equal((await sandbox(["rm", kept.id], env)).code, 0);
+    await withFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/in.txt`, "from here\n");
+      const started = await sandbox(["start", "--ttl", "10m", "--repo", folder], env);
+      assert.equal(started.code, 0, started.stderr);
+      const session = started.stdout.trim();
+      const shown = await sandbox(["exec", session, "--", "cat", "in.txt"], env);
+      assert.deepEqual([shown.code, shown.stdout], [0, "from here\n"], shown.stderr);
+      assert.equal((await sandbox(["rm", session], env)).code, 0);
+    });
     const other = await fetch(`${url}/v1/tasks/${id}`, { headers: { authorization: `Bearer ${token}x` } });
     assert.equal(other.status, 401);
     await other.body?.cancel();
