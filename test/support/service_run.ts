@@ -19,7 +19,7 @@ const URL_TEXT = `http://127.0.0.1:${PORT}`;
 const TOKEN_COUNT = 3;
 const START_LIMIT_MS = 120_000;
 /** Most events of all tasks between two kills: one task has about twelve. */
-const MAX_EVENTS_BETWEEN = 30;
+const MAX_EVENTS_BETWEEN = 60;
 const MAX_DELAY_MS = 1500;
 const MEASURE_EVERY_MS = 500;
 const FOLLOWED_AT_ONCE = 16;
@@ -129,7 +129,7 @@ async function submitAll(clients: readonly ApiClient[]): Promise<Submitted[]> {
   for (let number = 0; number < taskCount; number++) {
     const client = clients[number % clients.length];
     if (client === undefined) break;
-    const retry = number % 2;
+    const retry = number % 4;
     const prompt = `echo task ${number} > out.txt; sleep ${random.below(3)}; echo done ${number}`;
     const body = { agent: "shell", prompt, retry, labels: { number: String(number) } };
     // The same key: whatever the server was doing when it was killed, it is one task
