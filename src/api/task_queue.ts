@@ -10,6 +10,7 @@ import { findAgent } from "../session/agents.ts";
 import { SessionError } from "../session/session_error.ts";
 import type { ModelCredentials } from "../session/model_access.ts";
 import { isAlive, ownId } from "../session/owner.ts";
+import { settlesWithin } from "../session/settles_within.ts";
 import { lostResult, type TaskResult } from "../session/task.ts";
 import type { TaskState } from "../store/task_state.ts";
 import type { StateChange, TaskRow, TaskStore } from "../store/task_store.ts";
@@ -141,12 +142,7 @@ export class TaskQueue {
   /** Starts no more tasks, new ones wait for the next server; settles when those that run are over, or after `limitMs`. */
   async drain(limitMs: number): Promise<void> {
     this.#isClosing = true;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, limitMs);
-    });
-    await Promise.race([late, Promise.all(Array.from(this.#live.values(), (live) => live.run))]);
-    clearTimeout(timer);
+    await settlesWithin(limitMs, Promise.all(Array.from(this.#live.values(), (live) => live.run)));
   }
 
   /** Ends what runs: `reason` says whether it may be tried anew by the next server. What waits goes on waiting then. */

@@ -62,9 +62,16 @@ export function parseMode(text: string): typeof EGRESS_MODES[number] {
   throw new UsageError(`--network must be ${EGRESS_MODES.join(" or ")}: received "${text}"`);
 }
 
-/** The fields of those options that were given. */
-function given<T>(text: string | undefined, parse: (text: string) => T): T | undefined {
+/** The value of an option that was given. */
+export function given<T>(text: string | undefined, parse: (text: string) => T): T | undefined {
   return text === undefined ? undefined : parse(text);
+}
+
+/** What a guest may reach. @throws {UsageError} */
+export function parseNetwork(
+  { network, allow, profile }: Pick<TaskValues, "network" | "allow" | "profile">,
+): SubmissionInput["network"] {
+  return { mode: given(network, parseMode), allow: allow ?? [], profiles: profile ?? [] };
 }
 
 /** The task. @throws {UsageError} */
@@ -87,11 +94,7 @@ export function parseTaskArguments(values: TaskValues, positionals: readonly str
     modelUrl: values["model-url"],
     maxTokens: given(values["max-tokens"], (text) => parseCount("--max-tokens", text)),
     maxCostUsd: given(values["max-cost"], (text) => parseUsd("--max-cost", text)),
-    network: {
-      mode: given(values.network, parseMode),
-      allow: values.allow ?? [],
-      profiles: values.profile ?? [],
-    },
+    network: parseNetwork(values),
     keep: values.keep ?? false,
     env: parsePairs("--env", values.env ?? [], "="),
     labels: parsePairs("--label", values.label ?? [], ":"),

@@ -15,6 +15,7 @@ import {
   type VmTimings,
 } from "../vmm/protocol.ts";
 import { LineSplitter } from "../network/line_splitter.ts";
+import { settlesWithin } from "./settles_within.ts";
 import { TextTail } from "./text_tail.ts";
 import { describeVmEnd, type VmEnd } from "./vm_end.ts";
 import { parseVmmEvent } from "./vmm_events.ts";
@@ -84,18 +85,6 @@ export function vmmEnv(): Record<string, string> {
 
 function delay(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-async function settlesWithin(timeoutMs: number, promise: Promise<unknown>): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), timeoutMs);
-  });
-  try {
-    return await Promise.race([promise.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** A VMM process and the VM in it. */

@@ -11,6 +11,7 @@
  */
 
 import { ApiClient, ApiError, type ServiceEvent, type TaskView } from "../../src/api/client.ts";
+import { forEachAtOnce } from "../../src/local/remote_tasks.ts";
 import { Random } from "./random.ts";
 import { sandboxCommand, STATE_LEFTOVERS, VMM_PATTERN } from "./sandbox_cli.ts";
 
@@ -243,16 +244,12 @@ say(`${all.length} tasks submitted`);
 const measuring = measure(all);
 let ended = 0;
 const told: (readonly ServiceEvent[])[] = [];
-let following = 0;
 // In the order of their turns, a few at once: a thousand that wait at once would be more work than the tasks are
-await Promise.all(Array.from({ length: FOLLOWED_AT_ONCE }, async () => {
-  for (let task = all[following]; task !== undefined; task = all[following]) {
-    const place = following++;
-    told[place] = await follow(task);
-    ended += 1;
-    if (ended % 10 === 0 || ended === all.length) say(`${ended} of ${all.length} tasks are over`);
-  }
-}));
+await forEachAtOnce([...all.entries()], FOLLOWED_AT_ONCE, async ([place, task]) => {
+  told[place] = await follow(task);
+  ended += 1;
+  if (ended % 10 === 0 || ended === all.length) say(`${ended} of ${all.length} tasks are over`);
+});
 isOver = true;
 server = await killing;
 await measuring;

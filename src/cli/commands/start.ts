@@ -11,7 +11,7 @@ import { uploadWorkspace } from "../../local/remote_tasks.ts";
 import { untilInterrupted } from "../interrupt.ts";
 import { parseCount, parseLifetimeMs, parseSizeMib } from "../quantities.ts";
 import { EXIT_CODES } from "../summary.ts";
-import { parseMode, parsePairs } from "../task_arguments.ts";
+import { given, parseNetwork, parsePairs } from "../task_arguments.ts";
 import { UsageError } from "../usage_error.ts";
 
 const OPTIONS = {
@@ -34,16 +34,12 @@ export async function start(args: readonly string[]): Promise<number> {
   if (rest.length > 0) throw new UsageError("Usage: sandbox start [AGENT] [options]");
   const submission = {
     agent,
-    memoryMib: values.memory === undefined ? undefined : parseSizeMib("--memory", values.memory),
-    cpus: values.cpus === undefined ? undefined : parseCount("--cpus", values.cpus),
-    ttlMs: values.ttl === undefined ? undefined : parseLifetimeMs("--ttl", values.ttl),
+    memoryMib: given(values.memory, (text) => parseSizeMib("--memory", text)),
+    cpus: given(values.cpus, (text) => parseCount("--cpus", text)),
+    ttlMs: given(values.ttl, (text) => parseLifetimeMs("--ttl", text)),
     env: parsePairs("--env", values.env ?? [], "="),
     labels: parsePairs("--label", values.label ?? [], ":"),
-    network: {
-      mode: values.network === undefined ? undefined : parseMode(values.network),
-      allow: values.allow ?? [],
-      profiles: values.profile ?? [],
-    },
+    network: parseNetwork(values),
   };
   const client = await requireServer();
   using interrupt = untilInterrupted(() => {});
