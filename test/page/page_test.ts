@@ -111,6 +111,10 @@ async function shoot(page: Page, name: string): Promise<void> {
   if (SHOTS !== undefined) await page.screenshot({ path: `${SHOTS}/${name}.png` });
 }
 
+async function colorOf(page: Page, selector: string): Promise<string> {
+  return await page.$eval(selector, (element) => getComputedStyle(element).color);
+}
+
 async function signIn({ page, url, token }: Setup): Promise<void> {
   await page.goto(url);
   await page.waitForSelector("#token");
@@ -165,6 +169,8 @@ browserTest(
     await page.keyboard.press("ArrowRight");
     await waitForText(page, "src/a.ts");
     await shoot(page, "changes-dark");
+    // Red is for what went wrong
+    assert.notEqual(await colorOf(page, ".cause"), await colorOf(page, ".diff summary .removed"));
     const added = await page.$eval(".diff pre .added", (element) => element.textContent);
     assert.match(added ?? "", /^\+const a = "<img/);
     await page.keyboard.press("ArrowRight");
