@@ -249,6 +249,8 @@ await forEachAtOnce([...all.entries()], FOLLOWED_AT_ONCE, async ([place, task]) 
   told[place] = await follow(task);
   ended += 1;
   if (ended % 10 === 0 || ended === all.length) say(`${ended} of ${all.length} tasks are over`);
+  // So that a run that is cut short has said something
+  if (ended % 100 === 0) say(`${latencyText()}; ${memoryText()}`);
 });
 isOver = true;
 server = await killing;
