@@ -12,6 +12,7 @@ import { bodyGuard, type BodyLimits } from "../api/body_guard.ts";
 import { originGuard } from "../api/origin_guard.ts";
 import type { ApiEnv } from "../api/principal.ts";
 import { type RequestEntry, requestLog } from "../api/request_log.ts";
+import { settlesWithin } from "../session/settles_within.ts";
 import type { TokenStore } from "../store/token_store.ts";
 import { FrontDoor, type FrontLimits } from "./front_door.ts";
 
@@ -99,10 +100,7 @@ export function openPublicServer(options: PublicServerOptions): PublicServer {
     async [Symbol.asyncDispose](): Promise<void> {
       front.stopListening();
       const ended = server.shutdown();
-      const limit = Promise.withResolvers<void>();
-      const timer = setTimeout(limit.resolve, SHUTDOWN_LIMIT_MS);
-      await Promise.race([ended, limit.promise]);
-      clearTimeout(timer);
+      await settlesWithin(SHUTDOWN_LIMIT_MS, ended);
       await front[Symbol.asyncDispose]();
       await ended;
     },
